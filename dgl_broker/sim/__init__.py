@@ -1,0 +1,1 @@
+"""A physical simulator of lensed and unlensed transients, as survey observations and as alert packets."""
