@@ -68,9 +68,10 @@ class LightCurve:
 class Cutouts:
     """The three stamps as the packet holds them (FITS bytes, gzipped or plain), or None; decoded late, for survivors only.
 
-    `to_njy` is what one pixel unit of (science, template, difference) is in nJy; NaN where no zero point is known.
+    `to_njy` is what one pixel unit of (science, template, difference) is in nJy; NaN where no zero point is known, negative
+    where the survey flips the sign of a negative subtraction's stamp (ZTF does), so that the product is always signed flux.
     `pixel_scale_arcsec` is the scale where the header has no matrix (ZTF: north up, east left, the source on the centre of
-    a full-sized stamp); None where the header's matrix holds (LSST).
+    a stamp of `full_side`); None where the header's matrix holds (LSST).
     """
 
     science: bytes | None
@@ -79,6 +80,7 @@ class Cutouts:
     to_njy: tuple[float, float, float] = (1.0, 1.0, 1.0)
     pixel_scale_arcsec: float | None = None
     full_side: int | None = None
+    detector_xy: tuple[float, float] | None = None  # the source on the detector [px], tells which side of a stamp is cut off
 
 
 @dataclass(frozen=True, slots=True, eq=False)
