@@ -1,0 +1,62 @@
+"""The command `dgl-broker`: one module a verb, each imported only when its verb is asked for.
+
+Exit codes: 0 finished (refusals and dead letters included), 2 usage or configuration, 3 input or schema unavailable,
+4 device unavailable, 5 a service failed too often in a row, 6 state or disk, 7 refused by a guard, 8 `--strict` and
+something was dead-lettered, 130/143 signals, 1 anything unforeseen.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from dgl_broker import __version__
+from dgl_broker.errors import DglError
+
+VERBS = {
+    "demo": "a simulated night through the real pipeline on an embedded Kafka, with a page to look at",
+    "run": "the streaming filter: Kafka in, scores and candidates out",
+    "replay": "archived alerts through the same pipeline, scores to a table",
+    "score": "images and light curves as arrays through a paper bundle",
+    "inspect": "one packet: the alert, what the network sees, why it is or is not scorable",
+    "check-config": "every problem of a configuration at once",
+    "import-weights": "the authors' published weights into a bundle",
+    "simulate": "systems, observations and alert packets from the simulator",
+    "dataset": "training data from real packets and labels",
+    "train": "train or refresh a bundle",
+    "calibrate": "re-anchor the null of the p-values on a running stream",
+    "evaluate": "judge a bundle on a test set",
+}
+
+
+def _module(verb):
+    return import_module(f"dgl_broker.cli.{verb.replace('-', '_')}")
+
+
+def _parser(verb):
+    parser = argparse.ArgumentParser(prog="dgl-broker", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"dgl-broker {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in VERBS.items():
+        if name == verb:
+            _module(name).add_parser(verbs)
+        else:
+            verbs.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def main(argv=None):
+    """Run one verb; the process's exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    verb = next((a for a in argv if not a.startswith("-")), None)
+    args = _parser(verb).parse_args(argv)
+    try:
+        return _module(args.verb).run(args)
+    except DglError as error:
+        print(f"dgl-broker {args.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: nothing is wrong here.
+        sys.stderr.close()
+        return 0

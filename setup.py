@@ -1,0 +1,59 @@
+"""Packaging. `schemas/` and `filters/` lie at the top level and travel in the wheel as data of the package."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = next(
+    line.split('"')[1] for line in (here / "dgl_broker/__init__.py").read_text().splitlines() if line.startswith("__version__")
+)
+
+SIM = ["scipy>=1.11", "lenstronomy>=1.12", "sncosmo>=2.11", "speclite>=0.20"]
+
+setup(
+    name="dgl-broker",
+    version=version,
+    description="DeepGraviLens as a filter for alert brokers: ZTF and Rubin alerts in, lensed-supernova candidate scores out",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.11",
+    packages=find_packages(include=["dgl_broker", "dgl_broker.*"]) + ["dgl_broker.schemas", "dgl_broker.filters"],
+    package_dir={"dgl_broker.schemas": "schemas", "dgl_broker.filters": "filters"},
+    package_data={
+        "dgl_broker": ["bundles/*/*", "sim/data/*", "training/presets/*", "html/*"],
+        "dgl_broker.schemas": ["*.avsc", "*/*.avsc", "*/*/*.avsc", "*.md"],
+        "dgl_broker.filters": ["*.yaml"],
+    },
+    install_requires=[
+        "torch>=2.2",
+        "numpy>=1.26",
+        "scikit-learn>=1.4",
+        "astropy>=6.0",
+        "fastavro>=1.9",
+        "confluent-kafka>=2.5",
+        "pydantic>=2.6",
+        "PyYAML>=6.0",
+        "safetensors>=0.4",
+        "pyarrow>=15",
+        "prometheus-client>=0.20",
+        "requests>=2.31",
+        "cramjam>=2.8",
+        "zstandard>=0.22",
+        "deflate>=0.7",
+        "rich>=13.7",
+        *SIM,
+    ],
+    extras_require={
+        "redis": ["redis>=5.0"],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "lsst-alert-packet", "redis>=5.0", "pandas>=2.1"],
+        "lint": ["ruff>=0.6"],
+    },
+    entry_points={"console_scripts": ["dgl-broker=dgl_broker.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "License :: OSI Approved :: BSD License",
+        "Topic :: Scientific/Engineering :: Astronomy",
+    ],
+)
