@@ -13,7 +13,11 @@ DETECTION, FORCED, UPPER_LIMIT = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it came: from Kafka (topic, partition, offset) or from an archive (source, source_row)."""
+    """One message as it came: from Kafka (topic, partition, offset) or from an archive (source, source_row).
+
+    `packet` is set where an archive has decoded it already (a row of a table, one of many in a container): a
+    `dgl_broker.wire.Packet`, or the PacketError that reading it gave.
+    """
 
     value: bytes
     topic: str | None = None
@@ -24,6 +28,7 @@ class Message:
     headers: tuple = ()
     source: str | None = None
     source_row: int | None = None
+    packet: object | None = None
 
     def where(self):
         """Its place in words, for errors and dead letters."""

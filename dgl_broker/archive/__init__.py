@@ -1,0 +1,1 @@
+"""Archived alerts: files, folders and tables in, score tables and dead letters out."""
