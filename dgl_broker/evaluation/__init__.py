@@ -1,0 +1,1 @@
+"""The measures: objects are the unit, each judged at its k-th detection; shared by `evaluate`, `validate` and `tune`."""
