@@ -1,8 +1,9 @@
 """Shards of examples straight from the simulator: a packet is written, read, turned into an example, and dropped.
 
 A plan (see `plan.py`) says what to make. Each system's split is the hash of (seed, index), decided before it is drawn;
-its kind is drawn with the weights of `kinds`. Kept are all alerts of an object up to its detection number `early`, and `later` of those after, so that every
-number of detections is in domain. This module imports no torch: it runs in a process per core.
+its kind is drawn with the weights of `kinds`. Kept are all alerts of an object up to its detection number `early`, and
+`later` of those after, so that every number of detections is in domain. This module imports no torch: it runs in a
+process per core.
 """
 
 import json
