@@ -1,0 +1,49 @@
+"""Surveys' packets -> `Alert`: the only place that knows a survey's fields, units and habits."""
+
+from dgl_broker.surveys import lsst, ztf
+from dgl_broker.surveys.facts import FACTS
+
+__all__ = ["FACTS", "SURVEYS", "leading_facts", "leading_fields", "read_alert"]
+
+SURVEYS = {"lsst": lsst, "ztf": ztf}
+
+
+def read_alert(packet):
+    """The `Alert` that a packet holds.
+
+    Parameters
+    ----------
+    packet : dgl_broker.wire.Packet
+
+    Raises
+    ------
+    PacketError
+        `bad_value`, `inexact_id`: names the alert, what was found and what was needed.
+    """
+    return SURVEYS[packet.survey].read_alert(packet)
+
+
+def leading_facts(survey, leading):
+    """Facts that the first stage already knows; each equals what `read_alert` will say.
+
+    Parameters
+    ----------
+    survey : str
+    leading : dict
+        From `wire.Opened.leading`.
+
+    Returns
+    -------
+    dict
+        A fact that is None is known to be unknown; one that is absent needs the second stage.
+    """
+    return SURVEYS[survey].leading_facts(leading)
+
+
+def leading_fields(survey, facts):
+    """Fields of the packet that the first stage must read for these facts, for `wire.Opened.leading`.
+
+    Facts that only the second stage knows need none.
+    """
+    known = SURVEYS[survey].FIELDS_OF_FACT
+    return frozenset(field for fact in facts for field in known.get(fact, ()))

@@ -1,0 +1,162 @@
+"""Avro object containers: the schema first, then blocks of records, each closed by the file's sync marker.
+
+A block counts only when its marker stands where its declared size says. The first block that is bad, and everything behind
+it, is one error: nothing there can be trusted to start where it seems to.
+"""
+
+import hashlib
+import io
+
+import fastavro
+
+from dgl_broker.errors import PacketError
+from dgl_broker.wire.codecs import inflate
+from dgl_broker.wire.writer_schema import schema_from_json
+
+MAGIC = b"Obj\x01"
+SYNC_BYTES = 16
+MAX_METADATA = 1000  # entries of a header; real ones have two
+
+
+class Container:
+    """A container's header, and its blocks.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The whole file or message.
+    limits : Limits
+
+    Raises
+    ------
+    PacketError
+        `truncated`, `bad_header`, `bad_schema`.
+    """
+
+    def __init__(self, data, limits):
+        self.data, self.limits = data, limits
+        metadata, place = _header(data)
+        self.sync = bytes(data[place : place + SYNC_BYTES])
+        if len(self.sync) < SYNC_BYTES:
+            raise PacketError("truncated", f"container ends in its header, after {len(data)} bytes")
+        self.first_block = place + SYNC_BYTES
+        if b"avro.schema" not in metadata:
+            raise PacketError("bad_header", "container without avro.schema")
+        self.codec = metadata.get(b"avro.codec", b"null").decode("ascii", "replace")
+        self.schema = schema_from_json(metadata[b"avro.schema"], limits)
+
+    def blocks(self):
+        """Yields (number of records, compressed content, position of the block); raises at the first bad one.
+
+        Raises
+        ------
+        PacketError
+            `truncated`, `sync_marker`, `bad_block`; `offset` is the position of the bad block.
+        """
+        place = self.first_block
+        while place < len(self.data):
+            try:
+                count, size, start = self._block_head(place)
+            except PacketError as error:
+                error.offset = place
+                raise
+            yield count, bytes(self.data[start : start + size]), place
+            place = start + size + SYNC_BYTES
+
+    def _block_head(self, place):
+        """(records, size, start of content) of a block whose sync marker stands where it must."""
+        try:
+            count, start = _long(self.data, place)
+            size, start = _long(self.data, start)
+        except IndexError as error:
+            raise PacketError("truncated", f"container ends in the head of a block, after {len(self.data)} bytes") from error
+        if size < 0 or count < 0:
+            raise PacketError("bad_block", f"block at byte {place} of {count} records and {size} bytes")
+        end = start + size
+        if end + SYNC_BYTES > len(self.data):
+            raise PacketError("truncated", f"block at byte {place} needs {end + SYNC_BYTES} bytes, there are {len(self.data)}")
+        if self.data[end : end + SYNC_BYTES] != self.sync:
+            raise PacketError("sync_marker", f"block at byte {place}: no sync marker at byte {end}")
+        return count, size, start
+
+    def one(self):
+        """Content of the only record, inflated.
+
+        Raises
+        ------
+        PacketError
+            Also `no_record` and `many_records`, where it is not exactly one.
+        """
+        found = None
+        for count, content, _ in self.blocks():
+            if count and (found is not None or count > 1):
+                raise PacketError(
+                    "many_records", f"{'more than one record' if found else f'{count} records'}, expected one alert"
+                )
+            if count:
+                found = content
+        if found is None:
+            raise PacketError("no_record", "container without a record")
+        return inflate(self.codec, found, self.limits.message_bytes)
+
+
+def _header(data):
+    """(metadata, position of the sync marker); metadata bytes -> bytes."""
+    metadata, place = {}, len(MAGIC)
+    try:
+        while True:
+            count, place = _long(data, place)
+            if count == 0:
+                return metadata, place
+            if count < 0:  # then the size of the map's block follows
+                count = -count
+                _, place = _long(data, place)
+            if len(metadata) + count > MAX_METADATA:
+                raise PacketError("bad_header", f"container with {count} entries of metadata")
+            for _ in range(count):
+                key, place = _string(data, place)
+                metadata[key], place = _string(data, place)
+    except IndexError as error:
+        raise PacketError("truncated", f"container ends in its header, after {len(data)} bytes") from error
+
+
+def _string(data, place):
+    size, place = _long(data, place)
+    if size < 0:
+        raise PacketError("bad_header", f"container header holds a string of {size} bytes")
+    if place + size > len(data):
+        raise IndexError(place + size)
+    return bytes(data[place : place + size]), place + size
+
+
+def _long(data, place):
+    """A zigzag base-128 number and the position behind it; IndexError where the bytes end."""
+    value = shift = 0
+    while shift < 70:
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), place
+        shift += 7
+    raise PacketError("bad_header", f"no number at byte {place - 10}")
+
+
+def encode_container(schema, *records, codec="null"):
+    """A container of these records in one block; the same records give the same bytes.
+
+    Parameters
+    ----------
+    schema : dict
+        As JSON gives it or, quicker, from `fastavro.parse_schema`.
+    records : dicts
+    codec : str
+    """
+    parsed = fastavro.parse_schema(schema)
+    body = io.BytesIO()
+    for record in records:
+        fastavro.schemaless_writer(body, parsed, record)
+    sync = hashlib.blake2b(body.getvalue(), digest_size=SYNC_BYTES).digest()
+    out = io.BytesIO()
+    fastavro.writer(out, parsed, records, codec=codec, sync_marker=sync, sync_interval=1 << 40)
+    return out.getvalue()

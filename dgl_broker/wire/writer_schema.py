@@ -1,0 +1,226 @@
+"""A writer's schema with everything that is derived from it once: which survey, what is read of it, and its leading part.
+
+The one door to fastavro's decoding. A compiled walker that fills columns would take the place of `WriterSchema.read` and
+`WriterSchema.read_leading`; nothing else decodes records.
+"""
+
+import io
+import json
+import re
+import struct
+from functools import lru_cache
+
+import fastavro
+
+from dgl_broker.errors import PacketError
+from dgl_broker.wire.limits import DEFAULT
+from dgl_broker.wire.reduce import kind_of, reader_schema, reduced
+from dgl_broker.wire.schema_tree import full_name, self_contained, shown
+
+# What fastavro raises on bytes that are not what the schema says: short reads, a union's or enum's index out of range,
+# strings that are no UTF-8, a value that the reader's type does not admit.
+DECODE_ERRORS = (EOFError, IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error)
+TRIGGER_OF_SURVEY = {"lsst": "diaSource", "ztf": "candidate"}
+_VERSION = re.compile(r"v(\d+)_(\d+)")
+
+
+class WriterSchema:
+    """One schema that alerts were written with.
+
+    Parameters
+    ----------
+    schema : dict
+        As parsed from JSON.
+    limits : Limits
+    lookup : callable, optional
+        Full name of a type defined elsewhere -> (schema, namespace), or None.
+    schema_id : int, optional
+        Its id in a registry, for labels.
+
+    Attributes
+    ----------
+    survey : str or None
+        `lsst` or `ztf` by its fields, None where it is no alert's.
+    version : str or None
+        As the schema's name or version states it, such as `10.0`.
+
+    Raises
+    ------
+    PacketError
+        `bad_schema`.
+    """
+
+    def __init__(self, schema, limits=DEFAULT, lookup=None, schema_id=None):
+        self.tree = self_contained(schema, limits, lookup)
+        self.name = full_name(schema)
+        self.schema_id = schema_id
+        self.names = [field["name"] for field in self.tree["fields"]]
+        self.survey = next((s for s, trigger in TRIGGER_OF_SURVEY.items() if trigger in self.names), None)
+        self.version = _version(schema, self.name)
+        self.limits = limits
+        self._parsed = fastavro.parse_schema(self.tree)
+        self._reader = None
+        self._leading = {}
+
+    @property
+    def label(self):
+        """Survey and version for errors: `lsst schema 1000 (lsst.v10_0.alert)`."""
+        number = f" {self.schema_id}" if self.schema_id is not None else ""
+        return f"{self.survey or 'unknown'} schema{number} ({shown(self.name)[1:-1]})"
+
+    def require_alert(self):
+        """Raises `missing_field` if this is no alert's schema, or lacks a field that is read."""
+        if self.survey is None:
+            needed = " or ".join(f"{trigger} ({survey})" for survey, trigger in TRIGGER_OF_SURVEY.items())
+            raise PacketError("missing_field", f"{self.label}: no field {needed}")
+        if self._reader is None:
+            self._reader = fastavro.parse_schema(reduced(self.tree, reader_schema(self.survey), self.label))
+
+    def read(self, payload, start=0):
+        """One record, as (dict of the fields that are read, position behind it).
+
+        Raises
+        ------
+        PacketError
+            `missing_field`, `wrong_type`, `undecodable`, `too_large`.
+        """
+        self.require_alert()
+        stream = io.BytesIO(payload)
+        stream.seek(start)
+        record = _decode(stream, self._parsed, self._reader, self.label)
+        self._check_sizes(record)
+        return record, stream.tell()
+
+    def skip(self, payload, start=0):
+        """Position behind a record that is not read."""
+        stream = io.BytesIO(payload)
+        stream.seek(start)
+        _decode(stream, self._parsed, self._nothing(), self.label)
+        return stream.tell()
+
+    def read_leading(self, payload, fields=None, start=0):
+        """The first fields of a record, up to the last that is asked for; nothing from the first history on.
+
+        Parameters
+        ----------
+        fields : iterable of str, optional
+            Names such as `diaSource.reliability`; by default all that stand before the histories.
+
+        Returns
+        -------
+        dict
+            Empty where none of the fields stands before the histories.
+        """
+        self.require_alert()
+        key = None if fields is None else frozenset(fields)
+        if key not in self._leading:
+            if len(self._leading) >= 64:
+                self._leading.clear()
+            self._leading[key] = self._leading_schemas(key)
+        schemas = self._leading[key]
+        if schemas is None:
+            return {}
+        stream = io.BytesIO(payload)
+        stream.seek(start)
+        record = _decode(stream, *schemas, self.label)
+        self._check_sizes(record)
+        return record
+
+    def _leading_schemas(self, wanted):
+        before = []
+        for field in self.tree["fields"]:
+            if _holds_array(field["type"]):
+                break
+            before.append(field)
+        top = {"type": "record", "name": self.tree["name"], "fields": before}
+        if wanted is None:
+            keep = set(reader_schema(self.survey)["fields"])
+            wanted = {f["name"] for f in before if f["name"] in keep}
+        cut = _up_to_last(top, wanted)
+        if cut is None:
+            return None
+        ours = _all_optional(reader_schema(self.survey))
+        return fastavro.parse_schema(cut), fastavro.parse_schema(reduced(cut, ours, self.label))
+
+    def _nothing(self):
+        return fastavro.parse_schema({"type": "record", "name": self.tree["name"], "fields": []})
+
+    def _check_sizes(self, record):
+        limits = self.limits
+        for name, value in record.items():
+            if isinstance(value, list) and len(value) > limits.rows:
+                raise PacketError("too_large", f"{self.label}: {name} of {len(value)} rows, at most {limits.rows}")
+            for text in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(text, str) and len(text) > limits.text_bytes:
+                    raise PacketError("too_large", f"{self.label}: {name} with a text of {len(text)} characters")
+
+
+def _decode(stream, writer, reader, label):
+    try:
+        return fastavro.schemaless_reader(stream, writer, reader)
+    except DECODE_ERRORS as error:
+        what = str(error) or type(error).__name__
+        raise PacketError("undecodable", f"{label}: at byte {stream.tell()}: {what[:200]}") from error
+
+
+def _holds_array(tree):
+    if isinstance(tree, list):
+        return any(_holds_array(branch) for branch in tree)
+    return kind_of(tree) in ("array", "map")
+
+
+def _all_optional(ours):
+    if isinstance(ours, list):
+        return [_all_optional(branch) for branch in ours]
+    if not isinstance(ours, dict) or ours["type"] != "record":
+        return ours
+    fields = {n: {"type": _all_optional(f["type"]), "required": False} for n, f in ours["fields"].items()}
+    return {**ours, "fields": fields}
+
+
+def _up_to_last(tree, wanted):
+    """A record's tree cut off behind the last wanted field, nested records too; None where none of them is there."""
+    heads = {name.partition(".")[0] for name in wanted}
+    places = [i for i, field in enumerate(tree["fields"]) if field["name"] in heads]
+    if not places:
+        return None
+    last = tree["fields"][places[-1]]
+    inner = {name.partition(".")[2] for name in wanted if name.partition(".")[0] == last["name"]}
+    kind = last["type"]
+    if "" not in inner and isinstance(kind, dict) and kind["type"] == "record":
+        kind = _up_to_last(kind, inner)
+        if kind is None:  # asked for a field that this version lacks: the record itself is not needed
+            rest = {name for name in wanted if name.partition(".")[0] != last["name"]}
+            return _up_to_last(tree, rest)
+    fields = [*tree["fields"][: places[-1]], {"name": last["name"], "type": kind}]
+    return {"type": "record", "name": tree["name"], "fields": fields}
+
+
+def _version(schema, name):
+    found = _VERSION.search(name)
+    if found:
+        return f"{found[1]}.{found[2]}"
+    version = schema.get("version")
+    return version if isinstance(version, str) and len(version) <= 20 else None
+
+
+@lru_cache(maxsize=64)  # a survey uses a few; bounded, since a container brings any schema it likes
+def schema_from_json(text, limits):
+    """The `WriterSchema` of a schema's JSON bytes, kept by those bytes: parsing costs as much as a record.
+
+    Raises
+    ------
+    PacketError
+        `bad_schema`.
+    """
+    if len(text) > limits.schema_bytes:
+        raise PacketError("bad_schema", f"schema of {len(text)} bytes, at most {limits.schema_bytes}")
+    return WriterSchema(parse_json(text), limits)
+
+
+def parse_json(text):
+    """JSON of a schema as objects; `bad_schema` where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PacketError("bad_schema", f"schema is no JSON: {str(error)[:100]}") from error
