@@ -1,0 +1,78 @@
+"""A bundle's card: what it must say, and the hashes over it. Needs no torch."""
+
+import hashlib
+import json
+import re
+
+from dgl_broker.errors import ConfigError
+from dgl_broker.scores import CLASSES
+
+KINDS = ("alert", "paper")
+SURVEYS = ("lsst", "ztf")
+MAX_CARD_BYTES = 4 * 2**20
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+# What a log-odds depends on; metrics, limits and words on the card do not change it.
+SCORING_PARTS = ("kind", "survey", "classes", "input", "network", "fusion", "prior", "hashes")
+
+
+def canonical(value):
+    """JSON bytes that are the same for the same content: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def bundle_sha256(card):
+    """Hash of a bundle: of its card, which holds the hashes of weights, SVM and fusion. The null of the p-values is left out."""
+    return hashlib.sha256(canonical(card)).hexdigest()
+
+
+def scores_sha256(card):
+    """Hash of what the log-odds depend on: a null fitted on them stays valid while this does."""
+    return hashlib.sha256(canonical({part: card.get(part) for part in SCORING_PARTS})).hexdigest()
+
+
+def read_card(raw, where):
+    """The card in the bytes of `card.json`; ConfigError where it is not a JSON table."""
+    if len(raw) > MAX_CARD_BYTES:
+        raise ConfigError(f"{where}: {len(raw)} bytes, expected at most {MAX_CARD_BYTES}")
+
+    def refuse(name):
+        raise ValueError(f"{name} is not a number of JSON")
+
+    try:
+        card = json.loads(raw, parse_constant=refuse)
+    except (ValueError, RecursionError) as err:
+        raise ConfigError(f"{where}: not a JSON document: {err}") from err
+    if not isinstance(card, dict):
+        raise ConfigError(f"{where}: holds a {type(card).__name__}, expected a table")
+    return card
+
+
+def check_card(card, where):
+    """Raise ConfigError unless the card says what every bundle must: what was found and what was expected."""
+
+    def expect(good, key, wanted):
+        if not good:
+            raise ConfigError(f"{where}: {key} is {card.get(key)!r}, expected {wanted}")
+
+    bundle_id = card.get("id")
+    expect(isinstance(bundle_id, str) and ID_PATTERN.fullmatch(bundle_id), "id", "letters, digits, '_', '.', '-'")
+    expect(card.get("kind") in KINDS, "kind", " or ".join(KINDS))
+    paper = card["kind"] == "paper"
+    expect(card.get("survey") in (SURVEYS + ((None,) if paper else ())), "survey", " or ".join(SURVEYS))
+    expect(card.get("classes") == list(CLASSES), "classes", f"{list(CLASSES)}")
+    expect(type(card.get("trained")) is bool, "trained", "true or false")
+    for key in ("input", "network", "fusion", "prior", "metrics"):
+        expect(isinstance(card.get(key), dict), key, "a table")
+    limits = card.get("limits")
+    expect(isinstance(limits, list) and all(isinstance(line, str) for line in limits), "limits", "a list of sentences")
+    minimum = card["input"].get("minimum")
+    if not isinstance(minimum, dict):
+        raise ConfigError(f"{where}: input.minimum is {minimum!r}, expected a table")
+    hashes = card.get("hashes")
+    expect(
+        isinstance(hashes, dict)
+        and all(isinstance(h, dict) and isinstance(h.get("sha256"), str) and type(h.get("bytes")) is int for h in hashes.values()),
+        "hashes",
+        "sha256 and bytes of each file",
+    )
