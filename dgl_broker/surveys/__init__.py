@@ -2,8 +2,9 @@
 
 from dgl_broker.surveys import lsst, ztf
 from dgl_broker.surveys.facts import FACTS
+from dgl_broker.surveys.head import AlertHead
 
-__all__ = ["FACTS", "SURVEYS", "leading_facts", "leading_fields", "read_alert"]
+__all__ = ["FACTS", "SURVEYS", "AlertHead", "leading_facts", "leading_fields", "read_alert", "read_head"]
 
 SURVEYS = {"lsst": lsst, "ztf": ztf}
 
@@ -18,9 +19,31 @@ def read_alert(packet):
     Raises
     ------
     PacketError
-        `bad_value`, `inexact_id`: names the alert, what was found and what was needed.
+        `bad_value`, `inexact_id`, `missing_field`: names the alert, what was found and what was needed.
     """
-    return SURVEYS[packet.survey].read_alert(packet)
+    return SURVEYS[packet.survey].read_alert(packet.record, packet.schema)
+
+
+def read_head(opened):
+    """What the first stage tells of a message, or None where its writer put a history before the trigger.
+
+    Parameters
+    ----------
+    opened : dgl_broker.wire.Opened
+
+    Returns
+    -------
+    AlertHead or None
+        Equal to what `read_alert` says, as far as it goes.
+
+    Raises
+    ------
+    PacketError
+        As `read_alert` would.
+    """
+    survey = SURVEYS[opened.survey]
+    leading = opened.leading()
+    return survey.read_head(leading, opened.label(leading)) if survey.TRIGGER in leading else None
 
 
 def leading_facts(survey, leading):

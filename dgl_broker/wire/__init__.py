@@ -3,14 +3,14 @@
 Nothing but `PacketError` leaves this package because of what a message holds.
 """
 
+from dgl_broker.wire.archives import decode_all, packet_from_record
 from dgl_broker.wire.confluent import encode_confluent
 from dgl_broker.wire.containers import encode_container
 from dgl_broker.wire.limits import DEFAULT, Limits
-from dgl_broker.wire.packets import Opened, Packet, decode, decode_all, packet_from_record
-from dgl_broker.wire.packets import open_message as open  # noqa: A004  read as wire.open
+from dgl_broker.wire.packets import Opened, Packet, decode, open_message
 from dgl_broker.wire.schema_sources import FolderSchemas, schema_source
 
 __all__ = [
     "DEFAULT", "FolderSchemas", "Limits", "Opened", "Packet", "decode", "decode_all", "encode_confluent", "encode_container",
-    "open", "packet_from_record", "schema_source",
+    "open_message", "packet_from_record", "schema_source",
 ]  # fmt: skip

@@ -35,15 +35,15 @@ class Container:
 
     def __init__(self, data, limits):
         self.data, self.limits = data, limits
-        metadata, place = _header(data)
+        self.metadata, place = _header(data)
         self.sync = bytes(data[place : place + SYNC_BYTES])
         if len(self.sync) < SYNC_BYTES:
             raise PacketError("truncated", f"container ends in its header, after {len(data)} bytes")
         self.first_block = place + SYNC_BYTES
-        if b"avro.schema" not in metadata:
+        if b"avro.schema" not in self.metadata:
             raise PacketError("bad_header", "container without avro.schema")
-        self.codec = metadata.get(b"avro.codec", b"null").decode("ascii", "replace")
-        self.schema = schema_from_json(metadata[b"avro.schema"], limits)
+        self.codec = self.metadata.get(b"avro.codec", b"null").decode("ascii", "replace")
+        self.schema = schema_from_json(self.metadata[b"avro.schema"], limits)
 
     def blocks(self):
         """Yields (number of records, compressed content, position of the block); raises at the first bad one.
@@ -90,14 +90,19 @@ class Container:
         found = None
         for count, content, _ in self.blocks():
             if count and (found is not None or count > 1):
-                raise PacketError(
-                    "many_records", f"{'more than one record' if found else f'{count} records'}, expected one alert"
-                )
+                raise PacketError("many_records", f"container of {'several' if found else count} records, expected one alert")
             if count:
                 found = content
         if found is None:
             raise PacketError("no_record", "container without a record")
         return inflate(self.codec, found, self.limits.message_bytes)
+
+    def alone(self, record):
+        """A container that holds one record of this one, given as bytes; not compressed."""
+        metadata = {**self.metadata, b"avro.codec": b"null"}
+        entries = b"".join(_as_long(len(part)) + part for entry in metadata.items() for part in entry)
+        header = MAGIC + _as_long(len(metadata)) + entries + _as_long(0) + self.sync
+        return header + _as_long(1) + _as_long(len(record)) + record + self.sync
 
 
 def _header(data):
@@ -140,6 +145,17 @@ def _long(data, place):
             return (value >> 1) ^ -(value & 1), place
         shift += 7
     raise PacketError("bad_header", f"no number at byte {place - 10}")
+
+
+def _as_long(value):
+    """A number that is not negative, zigzag base-128."""
+    value <<= 1
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def encode_container(schema, *records, codec="null"):

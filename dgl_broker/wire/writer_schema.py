@@ -91,12 +91,11 @@ class WriterSchema:
         self._check_sizes(record)
         return record, stream.tell()
 
-    def skip(self, payload, start=0):
-        """Position behind a record that is not read."""
+    def read_whole(self, payload, start=0):
+        """One record with every field of the schema, as (dict, position behind it)."""
         stream = io.BytesIO(payload)
         stream.seek(start)
-        _decode(stream, self._parsed, self._nothing(), self.label)
-        return stream.tell()
+        return _decode(stream, self._parsed, None, self.label), stream.tell()
 
     def read_leading(self, payload, fields=None, start=0):
         """The first fields of a record, up to the last that is asked for; nothing from the first history on.
@@ -141,9 +140,6 @@ class WriterSchema:
             return None
         ours = _all_optional(reader_schema(self.survey))
         return fastavro.parse_schema(cut), fastavro.parse_schema(reduced(cut, ours, self.label))
-
-    def _nothing(self):
-        return fastavro.parse_schema({"type": "record", "name": self.tree["name"], "fields": []})
 
     def _check_sizes(self, record):
         limits = self.limits

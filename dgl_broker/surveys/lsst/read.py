@@ -4,94 +4,75 @@ Fluxes come in nJy and times in MJD TAI at mid-exposure, as everywhere inside. `
 counts, since `isNegative` disagrees with it in one packet of seven.
 """
 
-import math
-
 import numpy as np
 
 from dgl_broker.alert import BANDS, DETECTION, FORCED, Alert, Cutouts
 from dgl_broker.errors import PacketError
-from dgl_broker.photometry import AB_ZERO_POINT_NJY
+from dgl_broker.surveys.head import AlertHead
 from dgl_broker.surveys.history import Rows, brightest_magnitude, first_detection, merged
-from dgl_broker.surveys.sky import sky_facts
-from dgl_broker.surveys.values import column, exact_id, flag, integers, needed, number, number_above
+from dgl_broker.surveys.lsst.facts import leading_facts
+from dgl_broker.surveys.values import column, exact_id, integers, needed, number, number_above
 from dgl_broker.wire.schema_tree import shown
 
-PLAUSIBLE_MJD = (49718.0, 71800.0)  # 1995 to 2055; made-up packets of schema 7 hold seconds since 1970
-SIGMA_TO_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
+TRIGGER = "diaSource"
 BAND_INDEX = {band: index for index, band in enumerate(BANDS)}
 
-NUMBERS = {
-    "ra": "ra",
-    "dec": "dec",
-    "mjd_tai": "midpointMjdTai",
-    "processed_mjd_tai": "timeProcessedMjdTai",
-    "reliability": "reliability",
-    "extendedness": "extendedness",
-    "science_flux_njy": "scienceFlux",
-    "science_flux_err_njy": "scienceFluxErr",
-    "template_flux_njy": "templateFlux",
-    "template_flux_err_njy": "templateFluxErr",
-}
-FLAGS = {"is_dipole": "isDipole", "has_pixel_flags": "pixelFlags", "is_injected": "pixelFlags_injected"}
-COMPOSED = {
-    "survey": ("diaSourceId",),
-    "band": ("band",),
-    "magnitude": ("psfFlux",),
-    "is_positive": ("psfFlux",),
-    "snr": ("psfFlux", "psfFluxErr"),
-    "time_is_plausible": ("midpointMjdTai",),
-    "is_withdrawn": ("timeWithdrawnMjdTai",),
-    "galactic_latitude_deg": ("ra", "dec"),
-    "galactic_longitude_deg": ("ra", "dec"),
-    "ecliptic_latitude_deg": ("ra", "dec"),
-    "psf_fwhm_arcsec": ("ixxPSF", "iyyPSF"),
-}
-FIELDS_OF_FACT = {
-    fact: tuple(f"diaSource.{field}" for field in fields)
-    for fact, fields in {**{f: (field,) for f, field in {**NUMBERS, **FLAGS}.items()}, **COMPOSED}.items()
-}
 
-
-def read_alert(packet):
-    """The `Alert` of an LSST packet; see `dgl_broker.surveys.read_alert`."""
-    record = packet.record
-    source = record["diaSource"]
+def read_head(record, schema):
+    """The `AlertHead` of a packet's leading fields; see `dgl_broker.surveys.read_head`."""
+    source = record[TRIGGER]
     if source is None:
-        raise PacketError("missing_field", "lsst: diaSource is null")
+        raise PacketError("missing_field", f"{schema}: {TRIGGER} is null")
     alert_id = exact_id(source["diaSourceId"]) or exact_id(record.get("diaSourceId"))
     if alert_id is None:
-        raise PacketError("inexact_id", f"lsst: diaSourceId {shown(source['diaSourceId'])}, expected an exact 64-bit id")
+        raise PacketError("inexact_id", f"{schema}: diaSourceId {shown(source['diaSourceId'])}, expected an exact 64-bit id")
     name = f"lsst {alert_id}"
     mjd = needed(name, "midpointMjdTai", source["midpointMjdTai"], 0.0, 1e12, "d")
     ra = needed(name, "ra", source["ra"], 0.0, 360.0, "deg")
     dec = needed(name, "dec", source["dec"], -90.0, 90.0, "deg")
     if source["band"] not in BAND_INDEX:
         raise PacketError("bad_value", f"{name}: band {shown(source['band'])}, expected one of {' '.join(BANDS)}")
-    flux = needed(name, "psfFlux", source["psfFlux"], -1e15, 1e15, "nJy")
-    err = needed(name, "psfFluxErr", source["psfFluxErr"], 1e-6, 1e15, "nJy")
-    curve, n_dropped = _light_curve(record, source, mjd)
-    facts = leading_facts(record)
-    stars = record["diaObject"] or {}
-    stated = exact_id(stars.get("nDiaSources"))
-    first = first_detection(number_above(stars.get("firstDiaSourceMjdTai"), 0.0), curve)
-    facts.update({f"{b}_science_flux_mean_njy": number(stars.get(f"{b}_scienceFluxMean")) for b in BANDS})
-    facts["n_detections"] = stated or curve.n_detections
-    facts["days_since_first"] = mjd - first
-    facts["brightest_magnitude"] = brightest_magnitude(curve)
-    facts["rows_dropped"] = n_dropped
-    return Alert(
+    needed(name, "psfFlux", source["psfFlux"], -1e15, 1e15, "nJy")
+    needed(name, "psfFluxErr", source["psfFluxErr"], 1e-6, 1e15, "nJy")
+    return AlertHead(
         survey="lsst",
-        schema=packet.schema,
+        schema=schema,
         alert_id=alert_id,
-        object_id=_object_id(source, stars),
+        object_id=_object_id(source, record.get("diaObject") or {}),
         ra=ra,
         dec=dec,
         mjd_tai=mjd,
         band=source["band"],
-        flux_njy=flux,
-        flux_err_njy=err,
-        reliability=facts["reliability"],
         is_solar_system=_is_solar_system(source),
+        facts=leading_facts(record),
+    )
+
+
+def read_alert(record, schema):
+    """The `Alert` of a packet's fields; see `dgl_broker.surveys.read_alert`."""
+    head = read_head(record, schema)
+    source, facts, dia_object = record[TRIGGER], head.facts, record["diaObject"] or {}
+    curve, n_dropped = _light_curve(record, source)
+    stated = exact_id(dia_object.get("nDiaSources"))
+    first = first_detection(number_above(dia_object.get("firstDiaSourceMjdTai"), 0.0), curve)
+    facts.update({f"{b}_science_flux_mean_njy": number(dia_object.get(f"{b}_scienceFluxMean")) for b in BANDS})
+    facts["n_detections"] = stated or curve.n_detections
+    facts["days_since_first"] = head.mjd_tai - first
+    facts["brightest_magnitude"] = brightest_magnitude(curve)
+    facts["rows_dropped"] = n_dropped
+    return Alert(
+        survey="lsst",
+        schema=schema,
+        alert_id=head.alert_id,
+        object_id=head.object_id,
+        ra=head.ra,
+        dec=head.dec,
+        mjd_tai=head.mjd_tai,
+        band=head.band,
+        flux_njy=float(source["psfFlux"]),
+        flux_err_njy=float(source["psfFluxErr"]),
+        reliability=facts.get("reliability"),
+        is_solar_system=head.is_solar_system,
         first_detection_mjd_tai=first,
         n_detections=max(stated or 0, curve.n_detections),
         light_curve=curve,
@@ -100,12 +81,12 @@ def read_alert(packet):
     )
 
 
-def _object_id(source, stars):
+def _object_id(source, dia_object):
     """Id of the object as text, or None: `diaSource` says whether there is one, `diaObject` may hold it with more digits."""
     stated = source["diaObjectId"]
     if stated is None or stated == 0 or stated != stated:
         return None
-    exact = exact_id(stated) or exact_id(stars.get("diaObjectId"))
+    exact = exact_id(stated) or exact_id(dia_object.get("diaObjectId"))
     return None if exact is None else str(exact)
 
 
@@ -114,9 +95,8 @@ def _is_solar_system(source):
     return bool(number(source["ssObjectId"]))
 
 
-def _light_curve(record, source, mjd):
+def _light_curve(record, source):
     trigger = _rows([source], DETECTION, None)
-    trigger.mjd_tai = np.array([mjd])
     processed = number(source.get("timeProcessedMjdTai"))
     history = Rows.joined(
         [
@@ -150,35 +130,3 @@ def _rows(rows, kind, processed_mjd):
 def _band_index(row):
     band = row["band"]
     return BAND_INDEX.get(band, -1) if isinstance(band, str) else -1
-
-
-def leading_facts(leading):
-    """Facts of `diaSource`; see `dgl_broker.surveys.leading_facts`."""
-    source = leading.get("diaSource") or {}
-    facts = {fact: number(source[field]) for fact, field in NUMBERS.items() if field in source}
-    facts.update({fact: flag(source[field]) for fact, field in FLAGS.items() if field in source})
-    facts["survey"] = "lsst"
-    if "band" in source:
-        facts["band"] = source["band"]
-    if facts.get("mjd_tai") is not None:
-        facts["time_is_plausible"] = PLAUSIBLE_MJD[0] < facts["mjd_tai"] < PLAUSIBLE_MJD[1]
-    if "timeWithdrawnMjdTai" in source:
-        facts["is_withdrawn"] = number_above(source["timeWithdrawnMjdTai"], 0.0) is not None
-    if facts.get("ra") is not None and facts.get("dec") is not None:
-        facts.update(sky_facts(facts["ra"], facts["dec"]))
-    if "ixxPSF" in source and "iyyPSF" in source:
-        facts["psf_fwhm_arcsec"] = _psf_fwhm(number(source["ixxPSF"]), number(source["iyyPSF"]))
-    if "psfFlux" in source:
-        flux, err = number(source["psfFlux"]), number(source.get("psfFluxErr"))
-        facts["is_positive"] = None if flux is None else flux > 0
-        facts["magnitude"] = AB_ZERO_POINT_NJY - 2.5 * math.log10(abs(flux)) if flux else None
-        if "psfFluxErr" in source:
-            facts["snr"] = abs(flux) / err if flux is not None and err and err > 0 else None
-    return facts
-
-
-def _psf_fwhm(ixx_arcsec2, iyy_arcsec2):
-    """FWHM [arcsec] of a Gaussian of these second moments [arcsec2], or None."""
-    if ixx_arcsec2 is None or iyy_arcsec2 is None or ixx_arcsec2 + iyy_arcsec2 <= 0:
-        return None
-    return SIGMA_TO_FWHM * math.sqrt(0.5 * (ixx_arcsec2 + iyy_arcsec2))

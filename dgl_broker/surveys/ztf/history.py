@@ -31,11 +31,11 @@ def exposure_s(rows):
     return np.where((stated > 0) & (stated < 3600), stated, EXPOSURE_S)
 
 
-def light_curve(record, candidate, jd):
-    """(LightCurve, rows dropped) of a packet whose trigger is known to be usable; `jd` is the trigger's."""
+def light_curve(record, candidate):
+    """(LightCurve, rows dropped) of a packet whose trigger is known to be usable."""
     earlier = [row for row in record["prv_candidates"] or () if row is not None]
     forced = [row for row in record.get("fp_hists") or () if row is not None]
-    jds = np.concatenate([[jd], column(earlier, "jd"), column(forced, "jd")])
+    jds = np.concatenate([[candidate["jd"]], column(earlier, "jd"), column(forced, "jd")])
     exposures = _exposures(jds)
     n = 1 + len(earlier)
     detected = _candidates([candidate, *earlier], exposures[:n], jds[:n])
