@@ -52,12 +52,12 @@ class Bundle:
 
     @property
     def kind(self):
-        """"alert" or "paper"."""
+        """ "alert" or "paper"."""
         return self.card["kind"]
 
     @property
     def survey(self):
-        """"lsst", "ztf", or None for paper bundles."""
+        """ "lsst", "ztf", or None for paper bundles."""
         return self.card["survey"]
 
     @property

@@ -72,7 +72,9 @@ def check_card(card, where):
     hashes = card.get("hashes")
     expect(
         isinstance(hashes, dict)
-        and all(isinstance(h, dict) and isinstance(h.get("sha256"), str) and type(h.get("bytes")) is int for h in hashes.values()),
+        and all(
+            isinstance(h, dict) and isinstance(h.get("sha256"), str) and type(h.get("bytes")) is int for h in hashes.values()
+        ),
         "hashes",
         "sha256 and bytes of each file",
     )

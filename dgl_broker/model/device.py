@@ -8,7 +8,7 @@ import torch
 from dgl_broker.errors import ConfigError, DeviceUnavailable
 
 LOG = logging.getLogger(__name__)
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 
 
 def choose_device(name):
@@ -74,7 +74,9 @@ class CpuFeed:
 
     def run(self, arrays, chunks):
         """Output (N, K) of `compute` over arrays of N rows; `chunks` are (start, stop, padded rows)."""
-        return torch.cat([self.compute(*(_padded(a, start, stop, rows) for a in arrays))[: stop - start] for start, stop, rows in chunks])
+        return torch.cat(
+            [self.compute(*(_padded(a, start, stop, rows) for a in arrays))[: stop - start] for start, stop, rows in chunks]
+        )
 
 
 def _padded(array, start, stop, rows):

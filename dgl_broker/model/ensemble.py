@@ -69,7 +69,7 @@ class Ensemble:
     device : "cpu", "cuda", "cuda:N" or "auto"
     prevalence : float
         Declared share of lensed supernovae in the stream, above 0 and below 1.
-    precision : "float32", "float16", "bfloat16" or None
+    precision : "float32", "float16" or None
         None is float32 on a CPU and float16 on a GPU; the records say which.
 
     Raises

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from dgl_broker.errors import ConfigError
-from dgl_broker.scores import CLASSES
 from dgl_broker.model.fusion import N_INPUTS, Fusion, fusion_inputs
 from dgl_broker.model.svm import KERNELS, N_FEATURES, SvmArrays
+from dgl_broker.scores import CLASSES
 
 PUBLISHED_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # grid of the published SVM, run_svm_ensemble.py
 SVM_TOLERANCE = 1e-5  # as published
@@ -157,7 +157,9 @@ def _checked(values, labels, tail):
     """Values (N, *tail) as float64 and labels (N,) as int64, both whole, or ConfigError."""
     values, labels = np.asarray(values, np.float64), np.asarray(labels)
     if values.ndim != len(tail) + 1 or values.shape[1:] != tail or labels.shape != values.shape[:1]:
-        raise ConfigError(f"values {values.shape} with labels {labels.shape}, expected (N, {', '.join(map(str, tail))}) and (N,)")
+        raise ConfigError(
+            f"values {values.shape} with labels {labels.shape}, expected (N, {', '.join(map(str, tail))}) and (N,)"
+        )
     if not np.isfinite(values).all():
         raise ConfigError(f"{int((~np.isfinite(values)).sum())} values of {values.size} are not finite")
     missing = [name for i, name in enumerate(CLASSES) if not (labels == i).any()]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from dgl_broker.errors import ConfigError
-from dgl_broker.scores import CLASSES
 from dgl_broker.model.svm import N_FEATURES, PAIRS, SvmArrays, checked
+from dgl_broker.scores import CLASSES
 
 WAYS = ("svm+lr", "lr", "svm", "mean_log_prob")
 MODES = ("score", "paper")

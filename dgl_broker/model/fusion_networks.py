@@ -176,7 +176,10 @@ class GloNet(FusionNetwork):
 
     def features(self, light_curve, image, context=None, cache=None):
         parts = (self.informed(light_curve, context, cache), light_curve.flatten(1), image.flatten(1))
-        return self.fcn(self.joined(parts, self.fcn[0]))
+        values = self.joined(parts, self.fcn[0])
+        for layer in self.fcn:
+            values = layer(match(values, layer) if isinstance(layer, nn.Linear) else values)
+        return values
 
 
 class MuNet(FusionNetwork):

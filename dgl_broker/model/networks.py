@@ -90,7 +90,7 @@ class DeepCNN(Network):
             maps = torch.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(maps)))
         flat = self.dropout1(maps).flatten(1)
         hidden = self.dropout2(torch.relu(self.fc1(flat)))
-        return self.fc3(self.fc2(hidden))
+        return self.fc3(self.fc2(match(hidden, self.fc2)))
 
     def head(self, features):
         return self.fc4(match(features, self.fc4))
@@ -131,16 +131,17 @@ class SmallImageFC(Network):
             self.add_module(f"bn{i + 1}", nn.BatchNorm1d(widths[i + 1]))
 
     def _layer(self, number, values):
-        return getattr(self, f"bn{number}")(getattr(self, f"fc{number}")(values))
+        dense = getattr(self, f"fc{number}")
+        return getattr(self, f"bn{number}")(dense(match(values, dense)))
 
     def features(self, light_curve, image, context=None, cache=None):
-        values = match(image.flatten(1), self.fc1)
+        values = image.flatten(1)
         for number in range(1, self.N_FEATURE_LAYERS + 1):
             values = torch.relu(self._layer(number, values))
         return values
 
     def head(self, features):
-        values = match(features, self.fc5)
+        values = features
         for number in range(self.N_FEATURE_LAYERS + 1, self.N_LAYERS):
             values = torch.relu(self._layer(number, values))
         return self._layer(self.N_LAYERS, values)

@@ -13,8 +13,20 @@ from dgl_broker.model.shape import NetworkShape, alert_widths
 # Stamps (DMTN-ldm-612 for LSST's 30 px; 63 px of 1.01" for ZTF, Masci et al. 2019) and the noise of one visit [nJy], where
 # flux scales turn from linear to logarithmic.
 ALERT_INPUTS = {
-    "lsst": {"bands": "ugrizy", "side": 30, "pixel_scale_arcsec": 0.2, "pixel_softening_njy": 20.0, "flux_softening_njy": 150.0},
-    "ztf": {"bands": "gri", "side": 63, "pixel_scale_arcsec": 1.01, "pixel_softening_njy": 1000.0, "flux_softening_njy": 4000.0},
+    "lsst": {
+        "bands": "ugrizy",
+        "side": 30,
+        "pixel_scale_arcsec": 0.2,
+        "pixel_softening_njy": 20.0,
+        "flux_softening_njy": 150.0,
+    },
+    "ztf": {
+        "bands": "gri",
+        "side": 63,
+        "pixel_scale_arcsec": 1.01,
+        "pixel_softening_njy": 1000.0,
+        "flux_softening_njy": 4000.0,
+    },
 }
 
 
