@@ -17,6 +17,7 @@ from dgl_broker.north_up import place_north_up
 from dgl_broker.stamp_quality import judge_difference
 from dgl_broker.stamps import read_stamp
 
+MAX_NOISE_UNITS = 1e6  # a hot pixel of 1e30 must not overflow in the sums of the resampling
 PLANES = ("template", "difference", "template_mask", "difference_mask")
 
 
@@ -185,7 +186,8 @@ def _scaled(stamp, softening_njy):
     if stamp.in_njy:
         return stamp.pixels / np.float32(softening_njy)
     level, noise = _ring_noise(stamp)
-    return np.where(stamp.valid, (stamp.pixels - level) / max(float(noise), 1e-6), np.float32(0)).astype(np.float32)
+    scaled = (stamp.pixels.astype(float) - level) / (noise or stamp.pixels.std() or 1.0)
+    return np.where(stamp.valid, np.clip(scaled, -MAX_NOISE_UNITS, MAX_NOISE_UNITS), 0.0).astype(np.float32)
 
 
 def _place(stamps, spec):

@@ -4,6 +4,7 @@ A file is a framed LSST message, a ZTF container of one alert, or a container of
 row, as Fink writes them. What a file holds is told by its bytes, not by its name.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from dgl_broker import wire
@@ -48,7 +49,7 @@ def read_messages(paths, survey=None, limits=None):
         `packet`; a broken block comes as one message whose `packet` is the PacketError and whose value are the bytes
         that could not be read.
     """
-    limits = limits or wire.Limits()
+    limits = limits or wire.DEFAULT
     for path in find_files(paths):
         yield from _read_table(path, survey) if path.suffix == ".parquet" else _read_file(path, survey, limits)
 
@@ -65,7 +66,13 @@ def _read_file(path, survey, limits):
     if not data.startswith(CONTAINER_MAGIC):
         yield Message(data, source=source, source_row=0)
         return
-    for row, (packet, raw) in enumerate(wire.decode_all(data, survey, limits)):
+    found = wire.decode_all(data, survey, limits)
+    first, second = next(found, None), next(found, None)
+    if second is None:
+        # One alert, or nothing that can be read: the message is the file, as it would come from Kafka.
+        yield Message(data, source=source, source_row=0)
+        return
+    for row, (packet, raw) in enumerate(chain((first, second), found)):
         yield Message(raw, source=source, source_row=row, packet=packet)
 
 
@@ -84,5 +91,6 @@ def _read_table(path, survey):
                 packet = wire.packet_from_record(survey, record)
             except PacketError as error:
                 packet = error
+                packet.row = record
             yield Message(b"", source=str(path), source_row=row, packet=packet)
             row += 1

@@ -1,0 +1,200 @@
+"""Messages -> outcomes, exactly one each, in order; no I/O but the companion store's.
+
+The one broad `except` of the program is here, around the work on a single message: one odd packet must not stall a night.
+What fails for a whole batch (the model, the device, the disk) is not caught: the process stops with the offset uncommitted.
+"""
+
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dgl_broker import surveys, wire
+from dgl_broker.errors import DglError, NotScorable, PacketError
+from dgl_broker.message_id import message_id
+from dgl_broker.scores import Outcome
+
+STAGES = ("decode", "companions", "example", "model", "judge")
+
+
+@dataclass
+class Stages:
+    """Seconds spent in each stage, and messages seen, since the start."""
+
+    seconds: Counter = field(default_factory=Counter)
+
+    def add(self, stage, since):
+        """Account the time since `since` to a stage; returns the time now."""
+        now = time.perf_counter()
+        self.seconds[stage] += now - since
+        return now
+
+
+class Pipeline:
+    """The work of `Scorer`, its parts handed in.
+
+    Parameters
+    ----------
+    survey : "ztf", "lsst" or None
+        None takes whatever a packet says it is.
+    schemas : dgl_broker.wire.SchemaSource or None
+    filters : dgl_broker.selection.FilterSet
+        Empty: everything scorable is scored.
+    build : callable
+        (alerts, companions) -> list of Example or NotScorable.
+    score : callable
+        (examples) -> dgl_broker.model.ScoreTable.
+    bundle_sha256 : str
+    companions : store or None
+        As `dgl_broker.companions` makes them.
+    ungated : bool
+        Score what the pre-cuts would refuse; the cuts are recorded all the same.
+    limits : dgl_broker.wire.Limits
+    """
+
+    def __init__(
+        self,
+        survey,
+        schemas,
+        filters,
+        build,
+        score,
+        bundle_sha256,
+        companions=None,
+        ungated=False,
+        limits=None,
+        programids=None,
+    ):
+        self.survey = survey
+        self.schemas = schemas
+        self.filters = filters
+        self.build = build
+        self.score = score
+        self.bundle_sha256 = bundle_sha256
+        self.companions = companions
+        self.ungated = ungated
+        self.limits = limits or wire.DEFAULT
+        self.programids = None if programids is None else frozenset(programids)
+        self.stages = Stages()
+
+    def outcomes(self, messages):
+        """One outcome per message, in order."""
+        at = time.perf_counter()
+        read = [self._guarded(self._read, message) for message in messages]
+        results = [r if isinstance(r, Outcome) else None for r in read]
+        kept = [n for n, r in enumerate(results) if r is None]
+        at = self.stages.add("decode", at)
+        if not kept:
+            return results
+        alerts = [read[n].alert for n in kept]
+        companions = self._fetch(alerts)
+        at = self.stages.add("companions", at)
+        examples = self._build(messages, kept, alerts, companions, results)
+        at = self.stages.add("example", at)
+        scored = [n for n in kept if results[n] is None]
+        if scored:
+            table = self.score([examples[n] for n in scored])
+            at = self.stages.add("model", at)
+            for row, n in enumerate(scored):
+                results[n] = self._judge(read[n], examples[n], table[row])
+        self._remember([results[n] for n in kept])
+        self.stages.add("judge", at)
+        return results
+
+    def _guarded(self, work, message, *args):
+        """What `work` gives for one message, any failure of it as that message's outcome."""
+        try:
+            return work(message, *args)
+        except PacketError as error:
+            return Outcome("dead_lettered", message, error.reason, f"{message.where()}: {error.detail}")
+        except DglError:
+            raise  # a registry, a device, a disk: not this message's fault
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            text = f"{message.where()}: {type(error).__name__}: {error}"
+            return Outcome("dead_lettered", message, "unexpected", text, traceback.format_exc())
+
+    def _read(self, message):
+        """A message as an outcome without scores yet (status "scored" to be), or refused."""
+        opened = wire.open_message(message, self.survey, self.schemas, self.limits)
+        if len(self.filters) and not self.ungated:
+            head = surveys.read_head(opened)
+            early = None if head is None else self.filters.precut(head.facts)
+            if early is not None and early.refused:
+                return self._refused(message, head, early)
+        packet = opened.packet()
+        alert = surveys.read_alert(packet)
+        if self.programids is not None and alert.facts.get("programid") not in (None, *self.programids):
+            found = alert.facts["programid"]
+            return Outcome(
+                "refused",
+                message,
+                "programid",
+                f"{alert.name}: programid {found}, configured {sorted(self.programids)}",
+                alert=alert,
+            )
+        if alert.is_solar_system:
+            return Outcome("refused", message, "solar_system", f"{alert.name}: matched to a solar-system object", alert=alert)
+        cuts = {}
+        if len(self.filters):
+            late = self.filters.precut(alert.facts, final=True)
+            cuts = late.cuts
+            if late.refused and not self.ungated:
+                return self._refused(message, alert, late)
+        return _Read(message, alert, cuts)
+
+    def _refused(self, message, alert, precut):
+        return Outcome("refused", message, precut.reason, f"{alert.name}: {precut.text}", alert=alert, cuts=precut.cuts)
+
+    def _fetch(self, alerts):
+        if self.companions is None:
+            return [{} for _ in alerts]
+        return self.companions.fetch(alerts)
+
+    def _build(self, messages, kept, alerts, companions, results):
+        """Examples by message index; refusals and failures go into `results`."""
+        try:
+            built = self.build(alerts, companions)
+        except (DglError, MemoryError, OSError):
+            raise
+        except Exception:  # noqa: BLE001 - one of them is odd: find it, and let the others through
+            built = [self._guarded(self._build_one, messages[n], a, c) for n, a, c in zip(kept, alerts, companions)]
+        examples = {}
+        for n, alert, example in zip(kept, alerts, built):
+            if isinstance(example, NotScorable):
+                results[n] = Outcome("refused", messages[n], example.reason, example.detail, alert=alert)
+            elif isinstance(example, Outcome):
+                example.alert = alert
+                results[n] = example
+            else:
+                examples[n] = example
+        return examples
+
+    def _build_one(self, message, alert, companions):
+        return self.build([alert], [companions])[0]
+
+    def _judge(self, read, example, scores):
+        verdicts = self.filters.judge(read.alert.facts, scores)
+        ids = example.completeness.companion_alert_ids
+        return Outcome(
+            "scored",
+            read.message,
+            alert=read.alert,
+            completeness=example.completeness,
+            scores=scores,
+            verdicts=verdicts,
+            cuts=read.cuts,
+            message_id=message_id(read.alert.survey, read.alert.alert_id, self.bundle_sha256, ids),
+        )
+
+    def _remember(self, outcomes):
+        if self.companions is not None:
+            self.companions.remember([o.alert for o in outcomes if o.status == "scored"])
+
+
+@dataclass(slots=True)
+class _Read:
+    message: object
+    alert: object
+    cuts: dict

@@ -1,0 +1,114 @@
+"""Imports run downwards only, each third party has its door, and what must start without torch does."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dgl_broker"
+
+# From the ground up. A module may import what is below its own line, and its own room.
+LAYERS = [
+    {"alert", "scores", "errors", "message_id", "data_files", "yaml_reader"},
+    {"photometry", "stamps"},
+    {"wire", "north_up", "stamp_quality", "light_curve", "companions"},
+    {"surveys", "companion_desk", "context"},
+    {"example", "paper_example", "html"},
+    {"selection", "model", "outputs"},
+    {"pipeline"},
+    {"scorer"},
+    {"sim", "settings", "settings_read", "observe"},
+    {"stream", "archive", "evaluation"},
+    {"training", "demo"},
+    {"cli", "__main__"},
+]
+# Pairs that the order alone would forbid, each with its reason.
+ALLOWED = {
+    ("context", "example"): "only in a docstring",
+}
+DOORS = {
+    "confluent_kafka": {"stream"},
+    "redis": {"companions"},
+    "fastavro": {"wire"},
+    "requests": {"wire", "outputs", "stream"},
+    "prometheus_client": {"observe"},
+    "lenstronomy": {"sim"},
+    "sncosmo": {"sim"},
+    "speclite": {"sim"},
+    "yaml": {"yaml_reader", "selection"},
+    "deflate": {"stamps"},
+}
+WITHOUT_TORCH = ["dgl_broker.wire", "dgl_broker.surveys", "dgl_broker.selection", "dgl_broker.archive.sources", "dgl_broker.cli"]
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield path, parts[0] if parts != ("__init__",) else None
+
+
+def imported(path):
+    """Full names of all modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def level(room):
+    return next((n for n, rooms in enumerate(LAYERS) if room in rooms), None)
+
+
+def test_every_room_has_its_place():
+    rooms = {room for _, room in modules() if room}
+    assert rooms - set().union(*LAYERS) == set()
+
+
+def test_imports_run_downwards_only():
+    wrong = []
+    for path, room in modules():
+        for name in imported(path):
+            parts = name.split(".")
+            if room is None or parts[0] != "dgl_broker" or len(parts) < 2 or level(parts[1]) is None:
+                continue
+            if parts[1] != room and level(parts[1]) >= level(room) and (room, parts[1]) not in ALLOWED:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_third_parties_have_one_door():
+    wrong = []
+    for path, room in modules():
+        for name in imported(path):
+            first = name.split(".")[0]
+            if first in DOORS and room not in DOORS[first]:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {first}")
+    assert not wrong
+
+
+def test_no_room_is_crowded():
+    assert {str(p): n for p, _ in modules() if (n := len(p.read_text().splitlines())) > 330} == {}
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_starts_without_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
+
+
+def test_no_code_from_data():
+    banned = {"pickle", "cPickle", "joblib", "dill", "marshal", "shelve"}
+    wrong = []
+    for path, _ in modules():
+        if path.name == "published_splits.py":
+            continue  # the one unpickler, which admits arrays and builtin containers only
+        wrong += [f"{path}: {name}" for name in imported(path) if name.split(".")[0] in banned]
+        text = path.read_text()
+        if "torch.load(" in text and "weights_only=True" not in text:
+            wrong.append(f"{path}: torch.load without weights_only")
+        if "allow_pickle=True" in text:
+            wrong.append(f"{path}: allow_pickle=True")
+    assert not wrong
