@@ -8,11 +8,11 @@ import pytest
 import torch
 from made_up import CARD, split, table
 
-from dgl_broker.errors import ConfigError, DeviceUnavailable, StateError
+from dgl_broker.errors import ConfigError, StateError
 from dgl_broker.model import NetworkShape, build_network
 from dgl_broker.training.checkpoint import load_state, load_weights
 from dgl_broker.training.stages import freeze, start_from, train_stages
-from dgl_broker.training.train import Trainer, choose_device
+from dgl_broker.training.train import Trainer
 from dgl_broker.training.train_settings import Settings
 
 TRAINING = {
@@ -169,11 +169,3 @@ def test_settings_that_are_wrong_are_named():
         Settings.of({"learn_rate": 1})
     with pytest.raises(ConfigError, match="schedule"):
         Settings.of({"schedule": "cosin"})
-
-
-def test_a_gpu_that_is_not_there_stops():
-    if torch.cuda.is_available():
-        pytest.skip("a GPU is there")
-    with pytest.raises(DeviceUnavailable):
-        choose_device("cuda")
-    assert choose_device("auto").type == "cpu"

@@ -70,7 +70,7 @@ class Simulator:
         """1 where the shipped pre-cuts pass, 0 where not, -1 where none were named in the plan."""
         if self.filter is None:
             return -1
-        return int(all(met is not False for met in self.filter.precut(alert.facts).values()))
+        return int(self.filter.precut(alert.facts).passed is True)
 
 
 def _own_schemas(survey):

@@ -195,6 +195,16 @@ class Table:
         held = dict(zip(ARRAYS, (images, light_curves, contexts)))
         return cls([held], labels, np.zeros(n, np.int32), np.arange(n), info)
 
+    @classmethod
+    def joined(cls, tables):
+        """The rows of several tables, one after the other."""
+        offsets = np.cumsum([0, *(len(t._shards) for t in tables)])
+        labels = {k: np.concatenate([t.labels[k] for t in tables]) for k in tables[0].labels}
+        shard = np.concatenate([t._shard + offset for t, offset in zip(tables, offsets)])
+        return cls(
+            sum((t._shards for t in tables), []), labels, shard, np.concatenate([t._row for t in tables]), tables[0].info
+        )
+
     def __len__(self):
         return len(self._row)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dgl_broker.errors import DeviceUnavailable
 from dgl_broker.evaluation.measures import tpr_at_fpr
 from dgl_broker.scores import CLASSES
 from dgl_broker.training.augment import Augmentation, Augmenter
@@ -23,25 +22,6 @@ from dgl_broker.training.splits import unit_hash
 
 CURVES = ("epoch", "seconds", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
           "validation_tpr")  # fmt: skip
-
-
-def choose_device(name):
-    """The torch device for "auto", "cpu" or "cuda[:n]".
-
-    Raises
-    ------
-    DeviceUnavailable
-        If a GPU is asked for and not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceUnavailable(f"device {name!r}, expected auto, cpu or cuda[:n]") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise DeviceUnavailable(f"device {name}: no such GPU here")
-    return device
 
 
 def _seed(*parts):
