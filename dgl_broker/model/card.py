@@ -22,7 +22,7 @@ def canonical(value):
 
 
 def bundle_sha256(card):
-    """Hash of a bundle: of its card, which holds the hashes of weights, SVM and fusion. The null of the p-values is left out."""
+    """Hash of a bundle: of its card, which holds the hashes of weights, SVM and fusion, but not of the p-values' null."""
     return hashlib.sha256(canonical(card)).hexdigest()
 
 
@@ -70,11 +70,9 @@ def check_card(card, where):
     if not isinstance(minimum, dict):
         raise ConfigError(f"{where}: input.minimum is {minimum!r}, expected a table")
     hashes = card.get("hashes")
-    expect(
-        isinstance(hashes, dict)
-        and all(
-            isinstance(h, dict) and isinstance(h.get("sha256"), str) and type(h.get("bytes")) is int for h in hashes.values()
-        ),
-        "hashes",
-        "sha256 and bytes of each file",
-    )
+    good = isinstance(hashes, dict) and all(_is_hash(h) for h in hashes.values())
+    expect(good, "hashes", "sha256 and bytes of each file")
+
+
+def _is_hash(entry):
+    return isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and type(entry.get("bytes")) is int

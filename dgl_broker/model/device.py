@@ -74,9 +74,11 @@ class CpuFeed:
 
     def run(self, arrays, chunks):
         """Output (N, K) of `compute` over arrays of N rows; `chunks` are (start, stop, padded rows)."""
-        return torch.cat(
-            [self.compute(*(_padded(a, start, stop, rows) for a in arrays))[: stop - start] for start, stop, rows in chunks]
-        )
+        outputs = []
+        for start, stop, rows in chunks:
+            output = self.compute(*(_padded(array, start, stop, rows) for array in arrays))
+            outputs.append(output[: stop - start])
+        return torch.cat(outputs)
 
 
 def _padded(array, start, stop, rows):
@@ -98,9 +100,14 @@ class CudaFeed:
         self.compute, self.device = compute, device
         self.copying = torch.cuda.Stream(device)
         self.slots = [_Slot(device, max_rows, row_shapes) for _ in range(self.N_SLOTS)]
+        torch.cuda.synchronize(device)  # the slots' memory is free before another stream writes to it
 
     def run(self, arrays, chunks):
         """Output (N, K) of `compute` over arrays of N rows; `chunks` are (start, stop, padded rows)."""
+        with torch.cuda.device(self.device):
+            return self._run(arrays, chunks)
+
+    def _run(self, arrays, chunks):
         working = torch.cuda.current_stream(self.device)
         n = chunks[-1][1]
         results = None

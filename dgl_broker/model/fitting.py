@@ -157,9 +157,8 @@ def _checked(values, labels, tail):
     """Values (N, *tail) as float64 and labels (N,) as int64, both whole, or ConfigError."""
     values, labels = np.asarray(values, np.float64), np.asarray(labels)
     if values.ndim != len(tail) + 1 or values.shape[1:] != tail or labels.shape != values.shape[:1]:
-        raise ConfigError(
-            f"values {values.shape} with labels {labels.shape}, expected (N, {', '.join(map(str, tail))}) and (N,)"
-        )
+        wanted = ", ".join(map(str, ("N", *tail)))
+        raise ConfigError(f"values {values.shape} with labels {labels.shape}, expected ({wanted}) and (N,)")
     if not np.isfinite(values).all():
         raise ConfigError(f"{int((~np.isfinite(values)).sum())} values of {values.size} are not finite")
     missing = [name for i, name in enumerate(CLASSES) if not (labels == i).any()]

@@ -21,7 +21,7 @@ N_INPUTS = {"svm+lr": N_FEATURES + len(PAIRS), "lr": N_FEATURES, "svm": len(PAIR
 
 
 def fusion_inputs(way, log_prob, pairwise=None):
-    """What the regression of `way` sees, float64 (N, F): log-probabilities (N, 3, 4) clipped at 1e-7, pairwise values (N, 6)."""
+    """What the regression of `way` sees, float64 (N, F): clipped log-probabilities (N, 3, 4), pairwise values (N, 6)."""
     clipped = log_prob.double().clamp(min=math.log(CLIP)).flatten(1)
     parts = {"svm+lr": (clipped, pairwise), "lr": (clipped,), "svm": (pairwise,)}[way]
     return torch.cat(parts, dim=1)

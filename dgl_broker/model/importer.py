@@ -5,10 +5,10 @@ tensors only. The SVM is fitted on arrays in the layout of the published data se
 """
 
 import hashlib
-import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -108,10 +108,9 @@ def read_checkpoint(path, network):
         raise StateError(f"{path}: compressed or above {MAX_FILE_BYTES} bytes, which no checkpoint of torch is")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, KeyError, TypeError) as err:
-        raise StateError(
-            f"{path}: not a checkpoint of tensors only: {str(err).splitlines()[0] if str(err) else err!r}"
-        ) from err
+    except (UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, KeyError, TypeError) as err:
+        reason = next(iter(str(err).splitlines()), repr(err))
+        raise StateError(f"{path}: not a checkpoint of tensors only: {reason}") from err
     if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()):
         raise StateError(f"{path}: holds a {type(found).__name__}, expected tensors by name")
     needed = network.state_dict()

@@ -10,23 +10,11 @@ from dgl_broker.model.fusion import Fusion
 from dgl_broker.model.fusion_networks import build_members
 from dgl_broker.model.shape import NetworkShape, alert_widths
 
-# Stamps (DMTN-ldm-612 for LSST's 30 px; 63 px of 1.01" for ZTF, Masci et al. 2019) and the noise of one visit [nJy], where
-# flux scales turn from linear to logarithmic.
+# Side and scale of the stamps (30 px of 0.2" in LSST packets, 63 px of 1.01" in ZTF's), and where flux scales turn from linear
+# to logarithmic [nJy]: for fluxes a fifth of the 5-sigma depth of a visit, r 24.6 (LSST) and r 20.6 (ZTF).
 ALERT_INPUTS = {
-    "lsst": {
-        "bands": "ugrizy",
-        "side": 30,
-        "pixel_scale_arcsec": 0.2,
-        "pixel_softening_njy": 20.0,
-        "flux_softening_njy": 150.0,
-    },
-    "ztf": {
-        "bands": "gri",
-        "side": 63,
-        "pixel_scale_arcsec": 1.01,
-        "pixel_softening_njy": 1000.0,
-        "flux_softening_njy": 4000.0,
-    },
+    "lsst": {"bands": "ugrizy", "side": 30, "scale": 0.2, "pixel_softening_njy": 20.0, "flux_softening_njy": 105.0},
+    "ztf": {"bands": "gri", "side": 63, "scale": 1.01, "pixel_softening_njy": 1000.0, "flux_softening_njy": 4200.0},
 }
 
 
@@ -44,7 +32,7 @@ def untrained_card(survey):
             "bands": known["bands"],
             "image": {
                 "side": known["side"],
-                "pixel_scale_arcsec": known["pixel_scale_arcsec"],
+                "pixel_scale_arcsec": known["scale"],
                 "planes": ["template", "difference", "template_mask", "difference_mask"],
                 "softening_njy": known["pixel_softening_njy"],
             },
