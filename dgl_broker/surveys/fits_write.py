@@ -1,0 +1,51 @@
+"""FITS files of a few small images, written from header templates: what the survey's packet writers and tests need, no more."""
+
+import gzip
+import zlib
+
+import numpy as np
+
+BLOCK = 2880
+
+
+def card(key, value, comment=""):
+    """One header card of 80 bytes: bool, int, float or string in FITS fixed format."""
+    if isinstance(value, bool):
+        text = f"{'T' if value else 'F':>20}"
+    elif isinstance(value, (int, np.integer)):
+        text = f"{int(value):>20}"
+    elif isinstance(value, (float, np.floating)):
+        text = format(float(value), ".14G")
+        if "." not in text and "E" not in text:
+            text += ".0"
+        text = f"{text:>20}"
+    else:
+        text = f"'{value:<8}'"
+        text = f"{text:<20}" if comment else text
+    line = f"{key:<8}= {text}" + (f" / {comment}" if comment else "")
+    return line[:80].ljust(80).encode("ascii")
+
+
+def header(cards):
+    """Header of (key, value, comment) cards, padded to whole blocks."""
+    return closed_header(b"".join(card(*c) for c in cards))
+
+
+def closed_header(cards):
+    """Header of finished cards: END added, padded to whole blocks."""
+    text = cards + b"END".ljust(80)
+    return text + b" " * (-len(text) % BLOCK)
+
+
+def data(pixels, dtype):
+    """Data unit of an image: big-endian `dtype` (">f4", ">f8"), padded to whole blocks."""
+    raw = pixels.astype(dtype).tobytes()
+    return raw + bytes(-len(raw) % BLOCK)
+
+
+def gzipped(raw, level=6):
+    """Gzip without a time stamp, so that equal images give equal bytes."""
+    if level == 0:
+        return gzip.compress(raw, compresslevel=0, mtime=0)
+    packer = zlib.compressobj(level, zlib.DEFLATED, 31)
+    return packer.compress(raw) + packer.flush()

@@ -1,0 +1,309 @@
+"""Simulated LSST observations as alert packets: records in Rubin's field names, types and order, in Confluent framing.
+
+Our own schema files say which fields are written (`schemas/write/901000.avsc` after Rubin's 10.0, `901101.avsc` after 11.1; their
+ids are 900,000 plus Rubin's). With a folder of Rubin's own schemas the same records are written by those, with Rubin's ids; fields
+that have a default there and no value here get the default. A packet is put together from parts that are encoded once: earlier
+detections and forced photometry recur in every later alert of an object.
+"""
+
+import struct
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import fastavro
+import numpy as np
+
+from dgl_broker.data_files import schema_path
+from dgl_broker.errors import InputUnavailable
+from dgl_broker.surveys import fits_write
+
+VERSIONS = ("10.0", "11.1")
+OWN_ID = 900_000  # registry ids of our own schemas start here: ours = this + Rubin's
+_NAN_NULL = ("reliability", "extendedness")
+
+_PIXEL_FLAGS = tuple(
+    "pixelFlags" + name
+    for name in (
+        "", "_bad", "_cr", "_crCenter", "_edge", "_nodata", "_nodataCenter", "_interpolated", "_interpolatedCenter", "_offimage",
+        "_saturated", "_saturatedCenter", "_suspect", "_suspectCenter", "_streak", "_streakCenter", "_injected",
+        "_injectedCenter", "_injected_template", "_injected_templateCenter",
+    )
+)  # fmt: skip
+_FALSE = dict.fromkeys(
+    (
+        "centroid_flag", "apFlux_flag", "apFlux_flag_apertureTruncated", "psfFlux_flag", "psfFlux_flag_edge",
+        "psfFlux_flag_noGoodPixels", "forced_PsfFlux_flag", "forced_PsfFlux_flag_edge", "forced_PsfFlux_flag_noGoodPixels",
+        "shape_flag", "shape_flag_no_pixels", "shape_flag_not_contained", "shape_flag_parent_source", "isDipole",
+        "dipoleFitAttempted", "glint_trail", *_PIXEL_FLAGS,
+    ),
+    False,
+)  # fmt: skip
+_SOURCE_DEFAULTS = {
+    **_FALSE,
+    "ssObjectId": 0,
+    "parentDiaSourceId": 0,
+    "psfNdata": 1681,  # 41 x 41 pixels
+    "trailNdata": 0,
+    "dipoleNdata": 0,
+    "timeWithdrawnMjdTai": None,
+    "exposureTime": 30.0,
+    "reliabilityVersion": "1",
+}
+
+
+def registry_id(version):
+    """Rubin's id of a schema version: 100 times the major number plus the minor one."""
+    major, minor = version.split(".")
+    return 100 * int(major) + int(minor)
+
+
+def _zigzag(value):
+    value = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _branches(schema):
+    """Prefix of the null branch and of the other one of a nullable type, with that other type; ("", "", type) if not nullable."""
+    if isinstance(schema, list):
+        null = schema.index("null")
+        return _zigzag(null), _zigzag(1 - null), schema[1 - null]
+    return None, b"", schema
+
+
+class LsstWriter:
+    """Encodes the parts of LSST alert packets by one schema, and puts them together.
+
+    Parameters
+    ----------
+    version : str
+        Rubin's schema version that the fields follow: "10.0" or "11.1".
+    official : path, optional
+        Folder with Rubin's own schema files (`lsst.v10_0.alert.avsc` beside its parts, at any depth); packets then carry
+        Rubin's id. Without it, our own schema and id.
+    """
+
+    def __init__(self, version="10.0", official=None):
+        if version not in VERSIONS:
+            raise InputUnavailable(f"no writer for lsst schema {version}, expected one of {', '.join(VERSIONS)}")
+        self.version = version
+        if official is None:
+            self.schema_id = OWN_ID + registry_id(version)
+            path = schema_path(f"write/{self.schema_id}.avsc")
+        else:
+            self.schema_id = registry_id(version)
+            name = f"lsst.v{version.replace('.', '_')}.alert.avsc"
+            path = next(iter(sorted(Path(official).rglob(name))), None)
+            if path is None:
+                raise InputUnavailable(f"{official}: no {name} in it")
+        named = {}
+        self.schema = fastavro.schema.load_schema(str(path), named_schemas=named)
+        self._named = named
+        self._prefix = b"\0" + struct.pack(">I", self.schema_id)
+        self._fields = [(f["name"], *_branches(f["type"])) for f in self.schema["fields"]]
+        space = self.schema["name"].rpartition(".")[0]
+        self._parts = {n: named[f"{space}.{n}"] for n in ("diaSource", "diaForcedSource", "diaObject", "ssSource")}
+
+    def part(self, name, record):
+        """One sub-record (`diaSource`, `diaForcedSource`, `diaObject`, `ssSource`) as Avro."""
+        out = BytesIO()
+        fastavro.schemaless_writer(out, self._parts[name], record)
+        return out.getvalue()
+
+    def packet(self, source_id, source, previous, forced, dia_object, ss_source, cutouts, reason=None, target=None):
+        """One framed packet.
+
+        Parameters
+        ----------
+        source_id : int
+            Number of the triggering detection.
+        source : bytes
+            The detection, encoded by `part`, as are all others.
+        previous, forced : list of bytes or None
+            Earlier detections and forced photometry; None is written as null, [] as an empty array.
+        dia_object, ss_source : bytes or None
+        cutouts : (difference, science, template), bytes or None each
+        reason, target : str, optional
+            Why the visit was made, and at what.
+        """
+        values = {
+            "diaSourceId": _zigzag(source_id),
+            "observation_reason": None if reason is None else _bytes(reason.encode()),
+            "target_name": None if target is None else _bytes(target.encode()),
+            "diaSource": source,
+            "prvDiaSources": None if previous is None else _array(previous),
+            "prvDiaForcedSources": None if forced is None else _array(forced),
+            "diaObject": dia_object,
+            "ssSource": ss_source,
+            **{f"cutout{n}": None if c is None else _bytes(c) for n, c in zip(("Difference", "Science", "Template"), cutouts)},
+        }
+        out = [self._prefix]
+        for name, null, some, _ in self._fields:
+            value = values.get(name)
+            if value is None:
+                out.append(null)
+            else:
+                out.append(some)
+                out.append(value)
+        return b"".join(out)
+
+
+def _bytes(raw):
+    return _zigzag(len(raw)) + raw
+
+
+def _array(items):
+    return _zigzag(len(items)) + b"".join(items) + b"\0" if items else b"\0"
+
+
+@lru_cache(maxsize=8)
+def lsst_writer(version="10.0", official=None):
+    """The writer of a version; parsed once a process."""
+    return LsstWriter(version, official)
+
+
+def dia_source(**values):
+    """A diaSource record: official field names as given, everything else as Rubin leaves it for a clean detection."""
+    return {**_SOURCE_DEFAULTS, **values}
+
+
+_BAND_FIELDS = ("psfFluxMean", "psfFluxMeanErr", "psfFluxSigma", "scienceFluxMean", "scienceFluxMeanErr", "psfFluxMin")
+_BAND_FIELDS += ("psfFluxMax", "psfFluxMaxSlope", "psfFluxErrMean")
+_EMPTY_OBJECT = {f"{b}_{name}": None for b in "ugrizy" for name in _BAND_FIELDS} | {f"{b}_psfFluxNdata": 0 for b in "ugrizy"}
+
+
+def dia_object(object_id, ra, dec, ra_err, dec_err, valid_mjd_tai, times, bands, flux, error, science, science_error, as_v10):
+    """A diaObject record from all detections of the object, trigger last.
+
+    Parameters
+    ----------
+    times, flux, error, science, science_error : arrays, shape (n,)
+        MJD TAI and nJy.
+    bands : sequence of str, length n
+    as_v10 : bool
+        Leave what real v10 packets leave null: times of first and last detection, and all bands but the trigger's.
+    """
+    record = dict(_EMPTY_OBJECT)
+    bands = np.asarray(bands)
+    for band in (bands[-1:] if as_v10 else np.unique(bands)).tolist():
+        mine = bands == band
+        f, e, s, se, t = flux[mine], error[mine], science[mine], science_error[mine], times[mine]
+        weight, science_weight = e**-2.0, se**-2.0
+        total, science_total = weight.sum(), science_weight.sum()
+        n = len(f)
+        record[f"{band}_psfFluxMean"] = float(np.dot(weight, f) / total)
+        record[f"{band}_psfFluxMeanErr"] = float(total**-0.5)
+        record[f"{band}_psfFluxNdata"] = n
+        record[f"{band}_scienceFluxMean"] = float(np.dot(science_weight, s) / science_total)
+        record[f"{band}_scienceFluxMeanErr"] = float(science_total**-0.5)
+        record[f"{band}_psfFluxMin"], record[f"{band}_psfFluxMax"] = float(f.min()), float(f.max())
+        record[f"{band}_psfFluxErrMean"] = float(e.mean())
+        if n > 1:
+            record[f"{band}_psfFluxSigma"] = float(f.std(ddof=1))
+            gaps = np.diff(t)
+            record[f"{band}_psfFluxMaxSlope"] = float(np.max(np.abs(np.diff(f)) / np.maximum(gaps, 1e-4)))
+    return record | {
+        "diaObjectId": object_id,
+        "validityStartMjdTai": valid_mjd_tai,
+        "ra": ra,
+        "dec": dec,
+        "raErr": ra_err,
+        "decErr": dec_err,
+        "ra_dec_Cov": 0.0,
+        "firstDiaSourceMjdTai": None if as_v10 else float(times[0]),
+        "lastDiaSourceMjdTai": None if as_v10 else float(times[-1]),
+        "nDiaSources": len(times),
+    }
+
+
+@lru_cache(maxsize=64)
+def _plane_header(kind, height, width):
+    cards = [
+        ("XTENSION", "IMAGE", "Image extension"),
+        ("BITPIX", -64 if kind == "PSFIMAGE" else -32, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", width, ""),
+        ("NAXIS2", height, ""),
+        ("PCOUNT", 0, "number of parameters"),
+        ("GCOUNT", 1, "number of groups"),
+    ]
+    if kind == "UNCERT":
+        cards.append(("UTYPE", "VarianceUncertainty", ""))
+    return fits_write.header([*cards, ("EXTNAME", kind, "extension name")])
+
+
+@lru_cache(maxsize=16)
+def _fixed_cards(height, width):
+    first = [
+        ("SIMPLE", True, "conforms to FITS standard"),
+        ("BITPIX", -32, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", width, ""),
+        ("NAXIS2", height, ""),
+        ("EXTEND", True, ""),
+    ]
+    last = [
+        ("CDELT1", 1.0, "Coordinate increment at reference point"),
+        ("CDELT2", 1.0, "Coordinate increment at reference point"),
+    ]
+    return b"".join(fits_write.card(*c) for c in first), b"".join(fits_write.card(*c) for c in last)
+
+
+def stamp_header(height, width, corner, crpix, matrix, crval, rotation_deg=None):
+    """Header of the primary plane, as real stamps have it: a linear matrix in degrees and no CTYPE.
+
+    Parameters
+    ----------
+    corner : (int, int)
+        CUTMINX, CUTMINY: the detector's pixel before the stamp's first.
+    crpix : (float, float)
+        1-based place of the source in the stamp [pixel].
+    matrix : array, shape (2, 2)
+        East and north of one step along x and y [deg].
+    crval : (float, float)
+        ra, dec of the source [deg].
+    rotation_deg : float, optional
+        ROTPA, which only packets from v10 on have.
+    """
+    first, last = _fixed_cards(height, width)
+    cards = [("CUTMINX", int(corner[0]), ""), ("CUTMINY", int(corner[1]), "")]
+    if rotation_deg is not None:
+        cards.append(("ROTPA", float(rotation_deg), "Pos angle in deg of focal plane +Y wrt North"))
+    cards += [
+        ("BUNIT", "nJy", ""),
+        ("WCSAXES", 2, "Number of coordinate axes"),
+        ("CRPIX1", float(crpix[0]), "Pixel coordinate of reference point"),
+        ("CRPIX2", float(crpix[1]), "Pixel coordinate of reference point"),
+        *(
+            (f"PC{i + 1}_{j + 1}", float(matrix[i][j]), "Coordinate transformation matrix element")
+            for i in (0, 1)
+            for j in (0, 1)
+        ),
+    ]
+    place = [
+        ("CRVAL1", float(crval[0]), "Coordinate value at reference point"),
+        ("CRVAL2", float(crval[1]), "Coordinate value at reference point"),
+        ("LATPOLE", 90.0, "[deg] Native latitude of celestial pole"),
+        ("MJDREF", 0.0, "[d] MJD of fiducial time"),
+    ]
+    text = first + b"".join(fits_write.card(*c) for c in cards) + last + b"".join(fits_write.card(*c) for c in place)
+    return fits_write.closed_header(text)
+
+
+def cutout(primary_header, image, variance, psf):
+    """One stamp: PRIMARY [nJy], UNCERT [nJy^2], PSFIMAGE (unit sum)."""
+    return b"".join(
+        (
+            primary_header,
+            fits_write.data(image, ">f4"),
+            _plane_header("UNCERT", *variance.shape),
+            fits_write.data(variance, ">f4"),
+            _plane_header("PSFIMAGE", *psf.shape),
+            fits_write.data(psf, ">f8"),
+        )
+    )
