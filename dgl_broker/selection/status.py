@@ -77,10 +77,12 @@ class WorkerStatus:
             "problems": dict(problems),
         }
         try:
-            if self._written is None:
+            first = self._written is None
+            if first:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._clear_forgotten(now)
             write_atomically(self.path, json.dumps(record, indent=1) + "\n", durable=False)
+            if first:
+                self._clear_forgotten(self.path.stat().st_mtime)
             self.problem = None
         except OSError as error:
             self.problem = f"status {self.path}: {error.strerror}"
