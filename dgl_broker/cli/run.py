@@ -1,0 +1,49 @@
+"""`dgl-broker run`: the streaming filter, from Kafka to Kafka."""
+
+from pathlib import Path
+
+
+def _count(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number of 1 or more"
+
+
+def add_parser(subparsers):
+    """Add the verb to the command."""
+    parser = subparsers.add_parser("run", help="the streaming filter: Kafka in, scores and candidates out")
+    parser.add_argument("--config", required=True, type=Path, metavar="broker.yaml")
+    parser.add_argument("--until-eof", action="store_true", help="end at the partitions' ends as they stand at the start")
+    parser.add_argument("--max-alerts", type=_count, metavar="N", help="end after N alerts")
+    parser.add_argument("--dry-run", action="store_true", help="score, but produce and commit nothing")
+    parser.add_argument("--summary", type=Path, metavar="S.json", help="write the closing summary there")
+
+
+def run(args):
+    """Run the filter; 0 when what was asked for is read, 128 + the signal when one ended it."""
+    import sys
+
+    from dgl_broker.observe.log import set_up_log
+    from dgl_broker.observe.progress import Progress
+    from dgl_broker.observe.summary import summary_text, write_summary
+    from dgl_broker.settings import load_settings
+    from dgl_broker.stream.stopping import Stop
+    from dgl_broker.stream.worker import Worker
+
+    settings = load_settings(args.config)
+    with Stop() as stop, Progress() as progress:
+        set_up_log(settings.log.format, settings.log.level, settings.secrets(), sys.stderr)
+        worker = Worker(settings, stop, progress)
+        try:
+            worker.run(until_eof=args.until_eof, max_alerts=args.max_alerts, dry_run=args.dry_run)
+        finally:
+            summary = worker.summary()
+            progress.__exit__()
+            if args.summary:
+                write_summary(summary, args.summary)
+            print(summary_text(summary))
+    return stop.exit_code

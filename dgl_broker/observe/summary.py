@@ -1,0 +1,154 @@
+"""The accounts of a run, and the closing summary in which they balance.
+
+consumed = scored + refused + dead-lettered: asked before anything of a batch leaves. `expired` stands apart: offsets that
+retention took before they were read, an upper bound on alerts.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dgl_broker.errors import DglError, StateError
+
+
+class AccountsDoNotBalance(DglError):
+    """An alert has no outcome, or two: a bug, and the process stops with the batch uncommitted."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one batch, or their sum over a run."""
+
+    consumed: int = 0
+    scored: int = 0
+    refused: int = 0
+    dead_lettered: int = 0
+    candidates: int = 0
+    refused_by_reason: Counter = field(default_factory=Counter)
+    dead_lettered_by_reason: Counter = field(default_factory=Counter)
+    candidates_by_filter: Counter = field(default_factory=Counter)
+    published: Counter = field(default_factory=Counter)
+
+    def check(self):
+        """Raises AccountsDoNotBalance if they do not."""
+        outcomes = self.scored + self.refused + self.dead_lettered
+        if self.consumed != outcomes:
+            raise AccountsDoNotBalance(f"consumed {self.consumed}, but {outcomes} outcomes: {self}")
+
+    def add(self, other):
+        """Add another tally to this one."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def tally(consumed, outcomes, outputs=()):
+    """Tally of one batch of `consumed` messages.
+
+    Raises
+    ------
+    AccountsDoNotBalance
+        If there is not exactly one outcome a message, each of a known kind.
+    """
+    out = Tally(consumed=consumed)
+    for outcome in outcomes:
+        if outcome.status == "scored":
+            out.scored += 1
+            passed = [v.filter for v in outcome.verdicts if v.passed]
+            out.candidates += bool(passed)
+            out.candidates_by_filter.update(passed)
+        elif outcome.status == "refused":
+            out.refused += 1
+            out.refused_by_reason[outcome.reason] += 1
+        elif outcome.status == "dead_lettered":
+            out.dead_lettered += 1
+            out.dead_lettered_by_reason[outcome.reason] += 1
+    out.published.update(output.topic for output in outputs)
+    out.check()
+    return out
+
+
+class Accounts:
+    """Sum of the delivered batches of a run."""
+
+    def __init__(self):
+        self.total = Tally()
+        self.batches = 0
+        self.expired = 0
+        self.withheld = 0
+        self.began = time.time()
+
+    @property
+    def consumed(self):
+        """Messages whose outcomes are out."""
+        return self.total.consumed
+
+    def settle(self, one):
+        """Take in a delivered batch."""
+        self.total.add(one)
+        self.batches += 1
+        self.total.check()
+
+    def as_dict(self, **more):
+        """What `summary.json` holds; `more` goes in at the end."""
+        t = self.total
+        seconds = time.time() - self.began
+        return {
+            "consumed": t.consumed,
+            "scored": t.scored,
+            "refused": t.refused,
+            "dead_lettered": t.dead_lettered,
+            "expired": self.expired,
+            "candidates": t.candidates,
+            "refused_by_reason": dict(t.refused_by_reason.most_common()),
+            "dead_lettered_by_reason": dict(t.dead_lettered_by_reason.most_common()),
+            "candidates_by_filter": dict(t.candidates_by_filter.most_common()),
+            "published": dict(sorted(t.published.items())),
+            "withheld": self.withheld,
+            "batches": self.batches,
+            "seconds": round(seconds, 3),
+            "alerts_per_s": round(t.consumed / seconds, 3) if seconds > 0 else None,
+            **more,
+        }
+
+
+def summary_text(summary):
+    """The closing summary for people, of the dict that `Accounts.as_dict` gives."""
+    lines = [
+        f"consumed {summary['consumed']} = scored {summary['scored']} + refused {summary['refused']}"
+        f" + dead-lettered {summary['dead_lettered']}",
+        f"candidates {summary['candidates']}, expired before they were read {summary['expired']}"
+        f", {summary['seconds']:.1f} s, {summary['alerts_per_s'] or 0:.1f} alerts/s",
+    ]
+    for name, title in (
+        ("refused_by_reason", "refused"),
+        ("dead_lettered_by_reason", "dead-lettered"),
+        ("candidates_by_filter", "candidates"),
+        ("published", "published"),
+    ):
+        if summary.get(name):
+            lines.append(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in summary[name].items()))
+    if summary.get("withheld"):
+        lines.append(f"withheld from publication, of a programme that is not configured: {summary['withheld']}")
+    if summary.get("ended"):
+        lines.append(f"ended: {summary['ended']}")
+    return "\n".join(lines)
+
+
+def write_summary(summary, path):
+    """Write `summary` to `path`, whole or not at all.
+
+    Raises
+    ------
+    StateError
+        If it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise StateError(f"{path}: the summary cannot be written: {error.strerror}") from error

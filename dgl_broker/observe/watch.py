@@ -1,0 +1,102 @@
+"""What the run loop tells, and where it goes: accounts, metrics, health, the progress line."""
+
+import time
+
+from dgl_broker.observe.health import Health
+from dgl_broker.observe.metrics import Metrics
+from dgl_broker.observe.summary import Accounts, tally
+
+SECONDS_BETWEEN_LAGS = 5.0
+
+
+class Watch:
+    """One process's observation.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        (accounts, lag or None) -> None, after each batch: the progress line.
+    """
+
+    def __init__(self, progress=None):
+        self.accounts = Accounts()
+        self.metrics = Metrics()
+        self.health = Health()
+        self.lag = None
+        self._progress = progress or (lambda accounts, lag: None)
+        self._counted = {}
+        self._next_lag = 0.0
+
+    def tally(self, consumed, outcomes, outputs):
+        """Counts of one batch; raises AccountsDoNotBalance before anything of it leaves."""
+        return tally(consumed, outcomes, outputs)
+
+    def settle(self, one, outcomes):
+        """A batch is out: into the accounts and the metrics."""
+        self.accounts.settle(one)
+        m, now = self.metrics, time.time()
+        m["dgl_consumed_total"].inc(one.consumed)
+        m["dgl_scored_total"].inc(one.scored)
+        for name, counts in (
+            ("dgl_refused_total", one.refused_by_reason),
+            ("dgl_dead_lettered_total", one.dead_lettered_by_reason),
+            ("dgl_candidates_total", one.candidates_by_filter),
+            ("dgl_published_total", one.published),
+        ):
+            for label, count in counts.items():
+                m[name].labels(label).inc(count)
+        m["dgl_batch_alerts"].observe(one.consumed)
+        m["dgl_last_batch_timestamp_seconds"].set(now)
+        for outcome in outcomes:
+            if outcome.message.timestamp_ms is not None:
+                m["dgl_latency_seconds"].observe(max(0.0, now - outcome.message.timestamp_ms / 1000.0))
+            if outcome.scores is not None:
+                m["dgl_log_odds"].observe(outcome.scores.log_odds)
+        self._progress(self.accounts, self.lag)
+
+    def spent(self, **seconds):
+        """Seconds of one batch by stage."""
+        for stage, value in seconds.items():
+            self.metrics["dgl_stage_seconds"].labels(stage).observe(value)
+
+    def failed(self, service):
+        """A service failed and is tried again."""
+        self.metrics["dgl_service_failures_total"].labels(service).inc()
+
+    def beat(self, source):
+        """The loop came round: health, lag, and what the source counts."""
+        m = self.metrics
+        self.health.beat()
+        self.health.set("partitions", source.holds_partitions)
+        m["dgl_ready"].set(self.health.ready)
+        m["dgl_partitions"].set(len(source.assigned))
+        self.accounts.expired = source.expired
+        self.count("dgl_expired_total", source.expired)
+        if time.monotonic() >= self._next_lag:
+            self._next_lag = time.monotonic() + SECONDS_BETWEEN_LAGS
+            lag = source.lag()
+            m["dgl_lag"].clear()
+            for (topic, partition), behind in lag.items():
+                m["dgl_lag"].labels(topic, str(partition)).set(behind)
+            self.lag = sum(lag.values())
+            self._progress(self.accounts, self.lag)
+
+    def count(self, name, total, *labels):
+        """Bring a counter up to a total that is kept elsewhere."""
+        before = self._counted.get((name, labels), 0)
+        if total > before:
+            metric = self.metrics[name]
+            (metric.labels(*labels) if labels else metric).inc(total - before)
+            self._counted[name, labels] = total
+
+    def take_scorer(self, scorer, publisher=None):
+        """What the scorer and the publisher count themselves, and the filters in force."""
+        for step, seconds in (getattr(scorer, "stages", None) or {}).items():
+            self.count("dgl_score_seconds_total", seconds, step)
+        for event, total in (getattr(scorer, "companion_counters", None) or {}).items():
+            self.count("dgl_companions_total", total, event)
+        in_force = [(f.name, str(f.version)) for f in scorer.filters]
+        self.metrics.set_info("dgl_filter_info", *in_force)
+        if publisher is not None:
+            self.accounts.withheld = publisher.withheld
+            self.count("dgl_withheld_total", publisher.withheld)

@@ -1,0 +1,112 @@
+"""How outputs and offsets belong together: at least once, exactly once, or not at all (a dry run).
+
+`deliver(outputs, batch)` is True when the outputs are out and the offsets committed. False: the group had given the
+partitions to others, and nothing of this batch may be counted on: they read it again.
+"""
+
+import logging
+import uuid
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from dgl_broker.errors import ServiceFailed
+from dgl_broker.stream.commits import GROUP_IS_BUSY
+
+log = logging.getLogger(__name__)
+
+
+class AtLeastOnce:
+    """Produce, flush, commit."""
+
+    def __init__(self, source, sink):
+        self.source = source
+        self.sink = sink
+
+    def deliver(self, outputs, batch):
+        """Flush first: a crash between the two repeats alerts, the other order loses them."""
+        self.sink.deliver(outputs)
+        self.source.commit(batch)
+        return True
+
+
+class DryRun:
+    """Nothing leaves, nothing is committed."""
+
+    def deliver(self, outputs, batch):
+        """Nothing to do."""
+        return True
+
+
+class ExactlyOnce:
+    """One transaction a batch: outputs, dead letters and input offsets, fenced by the group's generation.
+
+    Parameters
+    ----------
+    source : Source
+    sink : Sink
+        Over a producer made with `transactional_id`.
+    failures : Failures
+    timeout_s : float
+        For one step of the transaction.
+    """
+
+    def __init__(self, source, sink, failures, timeout_s=30.0):
+        self.source = source
+        self.sink = sink
+        self.failures = failures
+        self.timeout_s = timeout_s
+        self.aborted = 0
+        self._step(lambda: sink.producer.init_transactions(timeout_s))
+
+    def deliver(self, outputs, batch):
+        """One transaction; False where the group's generation has moved on, after the batch was taken back."""
+        producer = self.sink.producer
+        offsets = [TopicPartition(*place, offset) for place, offset in batch.next.items()]
+        outputs = list(outputs)
+        while True:
+            self._step(producer.begin_transaction)
+            try:
+                failed = self.sink.attempt(outputs)
+                if failed:
+                    # Any that failed has made the transaction abortable: begin again, with smaller ones where too large.
+                    problem = self.sink.make_smaller(outputs, failed)
+                    self._abort()
+                    if problem is not None:
+                        self.failures.failed("kafka", f"{len(failed)} outputs: {problem.str()}")
+                    continue
+                self._step(lambda: producer.send_offsets_to_transaction(offsets, batch.membership[1], self.timeout_s))
+                # Asked again while the answer is only late: until it is known, the transaction is neither out nor not.
+                self._step(lambda: producer.commit_transaction(self.timeout_s))
+            except KafkaException as exception:
+                error = exception.args[0]
+                self._abort()
+                if error.code() in GROUP_IS_BUSY:
+                    log.warning("transaction aborted: %s; its alerts are read again", error.str())
+                    self.source.rewind(batch)
+                    return False
+                self.failures.failed("kafka", f"transaction: {error.str()}")
+                continue
+            self.failures.worked("kafka")
+            return True
+
+    def _abort(self):
+        self.aborted += 1
+        self._step(lambda: self.sink.producer.abort_transaction(self.timeout_s))
+
+    def _step(self, step):
+        """One step, tried again while librdkafka says that it may be."""
+        while True:
+            try:
+                return step()
+            except KafkaException as exception:
+                error = exception.args[0]
+                if error.fatal():
+                    raise ServiceFailed(f"kafka: transaction: {error.str()}") from exception
+                if not error.retriable():
+                    raise
+                self.failures.failed("kafka", f"transaction: {error.str()}")
+
+
+def transactional_id(kafka, group_id):
+    """The id in the configuration, or one of this process's own: two processes with one id would fence each other."""
+    return str(kafka.get("transactional.id") or f"{group_id}-{uuid.uuid4().hex[:12]}")

@@ -1,0 +1,355 @@
+"""Batches of messages from Kafka: who holds which partition, where to start, what is lost to retention, how far behind.
+
+Committing is asked for by the delivery, for a batch whose outcomes are out. Rebalances are answered inside `poll`, which is
+called between batches only: messages in hand of a partition that is taken away are let go, uncommitted.
+"""
+
+import logging
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+
+from dgl_broker.errors import InputUnavailable, ServiceFailed
+from dgl_broker.stream.batch import Batch, as_message
+from dgl_broker.stream.clients import consumer_conf, is_cooperative, make_consumer
+from dgl_broker.stream.commits import Commits
+from dgl_broker.stream.starting import start_offsets
+from dgl_broker.stream.topics import is_template
+
+log = logging.getLogger(__name__)
+REFRESH_S = 30.0  # metadata: new nights' topics, new partitions, topics that went
+IDLE_S = 1.0  # an empty batch is handed out after this, so that health and metrics stay fresh
+POLL_S = 0.2
+DENIED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+
+
+class Source:
+    """The input.
+
+    Parameters
+    ----------
+    kafka : dict
+        librdkafka's keys.
+    group_id : str
+    subscription : dgl_broker.stream.topics.Subscription
+    failures : dgl_broker.stream.failures.Failures
+    start : "committed", "earliest", "latest" or int
+        Where to start in topics that exist now; an int is a time [ms since 1970].
+    until_eof : bool
+        End at the partitions' ends as they stand when `open` is called.
+    member : bool
+        False reads without joining the group and commits nothing (a dry run).
+    timeout_s : float
+        For one answer of the cluster.
+    """
+
+    def __init__(
+        self, kafka, group_id, subscription, failures, start="committed", until_eof=False, member=True, timeout_s=30.0
+    ):
+        conf = consumer_conf(kafka, group_id)
+        self._cooperative = is_cooperative(conf)
+        self._reset = "latest" if str(kafka.get("auto.offset.reset")) in ("latest", "largest", "end") else "earliest"
+        self.consumer = make_consumer(kafka, group_id, error_cb=self._on_error)
+        self.subscription = subscription
+        self.failures = failures
+        self.start = start
+        self.member = member
+        self.timeout_s = min(timeout_s, 10.0)
+        self.expired = 0
+        self.assigned = set()
+        self.positions = {}  # (topic, partition) -> next offset to come
+        self.commits = Commits(self.consumer, lambda: make_consumer(kafka, group_id), failures) if member else None
+        self._ends = {} if until_eof else None
+        self._starts = {}
+        self._partitions = {}
+        self._hand = Batch()
+        self._next_refresh = 0.0
+        self._next_look = 0.0
+        self._latest = {}  # where "latest" turned out to be, still to be committed
+
+    # Opening and closing
+
+    def open(self):
+        """Find the topics, note their ends, apply the start, join the group.
+
+        Raises
+        ------
+        InputUnavailable
+            If a topic given by name does not exist, or may not be read.
+        ServiceFailed
+            If the cluster does not answer.
+        """
+        while not self._look_at_topics():
+            pass
+        missing = [t for t in self.subscription.topics if not is_template(t) and t not in self.subscription.held]
+        if missing:
+            raise InputUnavailable(f"topic {', '.join(missing)}: not on the cluster, or hidden from this user")
+        places = self._places(self.subscription.held)
+        if self._ends is not None:
+            self._ends = {place: self._watermarks(place) for place in places}
+        if self.start != "committed":
+            self._starts = start_offsets(self.consumer, places, self.start, self._watermarks, self.timeout_s)
+            if self.member:
+                self.commits.start_group_at(self._starts)
+        self._subscribe()
+
+    def close(self):
+        """Leave the group; nothing more is committed."""
+        self.consumer.close()
+        if self.member:
+            self.commits.close()
+
+    @property
+    def holds_partitions(self):
+        """Whether the group has given this member anything to read."""
+        return bool(self.assigned)
+
+    # Reading
+
+    def next_batch(self, max_alerts, max_wait_s, should_stop=lambda: False):
+        """Up to `max_alerts` messages, or what came within `max_wait_s` of the first; empty when nothing comes for a second."""
+        if self._latest and self.member:
+            # At once: a crash before the first batch would move "latest" on, over alerts that nobody read.
+            self.commits.commit({place: offset for place, offset in self._latest.items() if place in self.assigned})
+            self._latest = {}
+        hand = self._hand = Batch()
+        began, closes = time.monotonic(), None
+        while len(hand) < max_alerts and not should_stop():
+            now = time.monotonic()
+            if now >= (began + IDLE_S if closes is None else closes) or self.at_end():
+                break
+            message = self.consumer.poll(POLL_S if closes is None else min(POLL_S, closes - now))
+            if message is None:
+                continue
+            if message.error():
+                self._on_message_error(message)
+            elif self._take(message) and closes is None:
+                closes = time.monotonic() + max_wait_s
+        hand.membership = self._membership()
+        return hand
+
+    def _take(self, message):
+        place, offset = (message.topic(), message.partition()), message.offset()
+        if place not in self.assigned or offset < self.positions.get(place, 0):
+            return False
+        if self._ends is not None and place in self._ends and offset >= self._ends[place][1]:
+            # Came after the start: left for the next run.
+            self.consumer.pause([TopicPartition(*place)])
+            self.positions[place] = max(self.positions.get(place, 0), self._ends[place][1])
+            return False
+        self._hand.add(as_message(message))
+        self.positions[place] = offset + 1
+        return True
+
+    def at_end(self):
+        """Whether all there was at the start is read, by this member or, where it holds nothing, by its group."""
+        if self._ends is None:
+            return False
+        if self.assigned or not self.member:
+            return all(self._is_at_end(place) for place in self.assigned)
+        left = [place for place, (low, high) in self._ends.items() if high > low]
+        if not left:
+            return True
+        if time.monotonic() < self._next_look:
+            return False
+        self._next_look = time.monotonic() + 1.0
+        committed = self.commits.committed(left, self.timeout_s)
+        return committed is not None and all(committed[place] >= self._ends[place][1] for place in left)
+
+    def _is_at_end(self, place):
+        low, high = self._ends.get(place, (0, 0))
+        return high <= low or self.positions.get(place, 0) >= high
+
+    def rewind(self, batch):
+        """Read a batch again: it was not delivered, and its partitions, where still ours, go back to where it began."""
+        for place, offset in batch.first.items():
+            if place in self.assigned:
+                self.positions[place] = offset
+                self.consumer.seek(TopicPartition(*place, offset))
+
+    def commit(self, batch):
+        """Commit a batch whose outcomes are out; False where the group has taken this member's partitions meanwhile."""
+        if self._membership()[0] != batch.membership[0]:
+            # Thrown out and joined again under another name: others own these partitions, and may be further on.
+            log.warning("not committed: this member was replaced while it worked; the group reads these alerts again")
+            return False
+        return self.commits.commit(batch.next)
+
+    def _membership(self):
+        return (self.consumer.memberid(), self.consumer.consumer_group_metadata()) if self.member else (None, None)
+
+    # Keeping watch
+
+    def refresh(self):
+        """Every 30 s: topics that came, rolled or went. Between batches only."""
+        if time.monotonic() < self._next_refresh:
+            return
+        before = set(self.subscription.held)
+        self._look_at_topics()
+        if self.subscription.held != before:
+            self._subscribe()
+
+    def lag(self):
+        """(topic, partition) -> messages of held partitions that are still to be read, where known."""
+        out = {}
+        for place in self.assigned:
+            low, high = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            if high >= 0:
+                out[place] = max(0, high - self.positions.get(place, max(low, 0)))
+        return out
+
+    def _look_at_topics(self):
+        self._next_refresh = time.monotonic() + REFRESH_S
+        try:
+            existing = {}
+            for topic in self.subscription.candidates():
+                found = self.consumer.list_topics(topic, timeout=self.timeout_s).topics[topic]
+                if found.error is None:
+                    existing[topic] = sorted(found.partitions)
+                elif found.error.code() in DENIED:
+                    raise InputUnavailable(f"topic {topic}: {found.error.str()}")
+            self._settle_ends()
+            _, removed = self.subscription.update(set(existing), lambda topic: self._is_read(topic, existing[topic]))
+        except KafkaException as error:
+            self._next_refresh = 0.0
+            self.failures.failed("kafka", f"metadata: {error.args[0].str()}")
+            return False
+        self.failures.worked("kafka")
+        for topic in removed:
+            self._count_gone(topic, topic in existing)
+        self._partitions |= existing
+        return True
+
+    def _settle_ends(self):
+        """Commit past trailing transaction markers, so that a partition that is read shows as read to the whole group."""
+        if self.member:
+            self.commits.commit_beyond({place: self.positions[place] for place in self.assigned & set(self.positions)})
+
+    def _is_read(self, topic, partitions):
+        if not self.member:
+            return all(self.lag().get((topic, p), 1) == 0 for p in partitions)
+        places = [(topic, p) for p in partitions]
+        committed = self.commits.committed(places, self.timeout_s)
+        if committed is None:
+            return False
+        marks = {place: self._watermarks(place) for place in places}
+        return all(marks[p][0] == marks[p][1] or committed[p] >= marks[p][1] for p in places)
+
+    def _count_gone(self, topic, exists):
+        for place in [p for p in self.assigned if p[0] == topic]:
+            left = 0 if exists else self.lag().get(place, 0)
+            if left:
+                log.warning("%s[%d] is gone with %d offsets unread", *place, left)
+                self.expired += left
+
+    def _places(self, topics):
+        return [(topic, partition) for topic in sorted(topics) for partition in self._partitions[topic]]
+
+    def _watermarks(self, place):
+        return self.consumer.get_watermark_offsets(TopicPartition(*place), timeout=self.timeout_s)
+
+    def _subscribe(self):
+        topics = sorted(self.subscription.held)
+        log.info("reading %s", ", ".join(topics) or "nothing yet")
+        if self.member:
+            if topics:
+                self.consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+            elif self.assigned:
+                self.consumer.unsubscribe()
+            return
+        places = [p for p in self._places(topics) if p not in self.assigned]
+        gone = [p for p in self.assigned if p[0] not in self.subscription.held]
+        self._on_revoke(self.consumer, [TopicPartition(*p) for p in gone])
+        offsets = self._first_offsets(places)
+        kept = [TopicPartition(*p, self.positions.get(p, OFFSET_BEGINNING)) for p in self.assigned]
+        self.consumer.assign(kept + offsets)
+        self.assigned |= set(places)
+
+    # Answers to the group
+
+    def _on_assign(self, consumer, partitions):
+        offsets = self._first_offsets([(p.topic, p.partition) for p in partitions])
+        (consumer.incremental_assign if self._cooperative else consumer.assign)(offsets)
+        if not self._cooperative:
+            self._forget(set(self.assigned) - {(p.topic, p.partition) for p in partitions})
+        self.assigned |= {(p.topic, p.partition) for p in partitions}
+        log.info("given %d partitions, holding %d", len(partitions), len(self.assigned))
+
+    def _on_revoke(self, consumer, partitions):
+        self._forget({(p.topic, p.partition) for p in partitions})
+        log.info("gave up %d partitions, holding %d", len(partitions), len(self.assigned))
+
+    def _forget(self, places):
+        self._hand.drop(places)
+        self.assigned -= places
+        for place in places:
+            self.positions.pop(place, None)
+
+    def _first_offsets(self, places):
+        """Where to begin in partitions that were just given, as TopicPartitions."""
+        committed = None
+        while committed is None and places:
+            asked = [TopicPartition(*p) for p in places]
+            try:
+                answer = self.consumer.committed(asked, timeout=self.timeout_s)
+                committed = {(c.topic, c.partition): c.offset for c in answer}
+            except KafkaException as error:
+                self.failures.failed("kafka", f"committed offsets: {error.args[0].str()}")
+        out = []
+        for place in places:
+            offset = committed[place] if self.member else self._starts.get(place, committed[place])
+            if offset < 0:
+                if place[0] not in (self.subscription.at_start or ()):
+                    offset = 0  # came while we ran: all of it is ours to read
+                elif self._reset == "latest":
+                    offset = self._latest[place] = self._watermarks(place)[1]
+                else:
+                    offset = OFFSET_BEGINNING
+            if offset >= 0:
+                self.positions[place] = offset
+            out.append(TopicPartition(*place, offset))
+        return out
+
+    # Errors
+
+    def _on_error(self, error):
+        """Of librdkafka itself: what it recovers from is only told."""
+        if error.fatal():
+            log.error("kafka: %s", error.str())
+        else:
+            log.warning("kafka: %s", error.str())
+
+    def _on_message_error(self, message):
+        error, place = message.error(), (message.topic(), message.partition())
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            if place in self.assigned:
+                self.positions[place] = max(self.positions.get(place, 0), message.offset())
+        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            self._on_out_of_range(place)
+        elif code in DENIED:
+            raise InputUnavailable(f"kafka: {error.str()}")
+        elif error.fatal() or code == KafkaError.FENCED_INSTANCE_ID:
+            raise ServiceFailed(f"kafka: {error.str()}")
+        else:
+            # librdkafka goes on by itself; if it cannot, the look at the topics fails too, and is counted there.
+            log.warning("kafka: %s", error.str())
+
+    def _on_out_of_range(self, place):
+        """Retention overtook us, or the topic was made anew: go on at what there is, and count what was lost."""
+        if place not in self.assigned:
+            return
+        low, high = self._watermarks(place)
+        position = self.positions.get(place, low)
+        lost = max(0, low - position)
+        if lost:
+            log.warning("%s[%d]: offsets %d to %d expired before they were read", *place, position, low - 1)
+        else:
+            log.warning("%s[%d]: offset %d is beyond the end %d; reading from %d", *place, position, high, low)
+        self.expired += lost
+        self.positions[place] = low
+        self.consumer.seek(TopicPartition(*place, low))

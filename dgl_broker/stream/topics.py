@@ -1,0 +1,97 @@
+"""Which topics are to be read now: fixed names, and templates of the night such as `ztf_{night:%Y%m%d}_programid1`.
+
+No regular expression over all topics: ZTF's brokers keep announcing old, empty ones, and such a subscription only grows.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from string import Formatter
+
+TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")  # what Kafka takes as the name of a topic
+
+
+def is_template(topic):
+    """Whether a topic's name has a date in it, such as `ztf_{night:%Y%m%d}_programid1`."""
+    return "{" in topic or "}" in topic
+
+
+def is_topic_or_template(text):
+    """Whether `text` names a topic, or does so with a night put in."""
+    if not is_template(text):
+        return TOPIC.match(text) is not None
+    try:
+        fields = {(name, conversion) for _, name, _, conversion in Formatter().parse(text) if name is not None}
+        return fields == {("night", None)} and TOPIC.match(text.format(night=datetime(2026, 1, 2))) is not None
+    except (ValueError, IndexError, KeyError):
+        return False
+
+
+def expand(topics, nights, now):
+    """Names wanted at the time `now` (aware datetime), in order, without repetition.
+
+    A template stands for the last `nights` nights by UTC date, the present one included, and for the next one from an hour
+    before midnight on: its first alerts are then read as they come.
+    """
+    today = now.astimezone(UTC)
+    first = 1 if (today + timedelta(hours=1)).date() != today.date() else 0
+    dates = [today + timedelta(days=first - n) for n in range(nights + first)]
+    names = []
+    for topic in topics:
+        names += [topic.format(night=date) for date in dates] if is_template(topic) else [topic]
+    return list(dict.fromkeys(names))
+
+
+class Subscription:
+    """The topics held, as they come and as they are read to their end.
+
+    Parameters
+    ----------
+    topics : list of str
+        Names and templates, as in `input.topics`.
+    nights : int
+    clock : callable
+        () -> aware datetime.
+    """
+
+    def __init__(self, topics, nights, clock=None):
+        self.topics = list(topics)
+        self.nights = nights
+        self.clock = clock or (lambda: datetime.now(UTC))
+        self.held = set()
+        self.at_start = None
+
+    @property
+    def rolls(self):
+        """Whether any of the topics is a template."""
+        return any(is_template(topic) for topic in self.topics)
+
+    def wanted(self):
+        """Names wanted now."""
+        return expand(self.topics, self.nights, self.clock())
+
+    def candidates(self):
+        """Names to ask the cluster about: those wanted and those held."""
+        return sorted({*self.wanted(), *self.held})
+
+    def update(self, existing, is_read):
+        """Take in topics that are wanted and exist, let go of those neither wanted nor unread, or gone.
+
+        Parameters
+        ----------
+        existing : set of str
+            Of `candidates()`, those the cluster has.
+        is_read : callable
+            (topic) -> bool, whether the group has committed every partition of it to its end.
+
+        Returns
+        -------
+        added, removed : lists of str
+        """
+        wanted = set(self.wanted())
+        added = sorted((wanted & existing) - self.held)
+        gone = {t for t in self.held if t not in existing}
+        removed = sorted(gone | {t for t in self.held - wanted - gone if is_read(t)})
+        self.held = (self.held | set(added)) - set(removed)
+        if self.at_start is None:
+            self.at_start = frozenset(self.held)
+        return added, removed
