@@ -14,6 +14,7 @@ import numpy as np
 from dgl_broker.sim import cosmology
 from dgl_broker.sim.galaxies import Galaxy, draw_host_galaxy, draw_lens_galaxy
 from dgl_broker.sim.lensing import Images, Lens, draw_source_position
+from dgl_broker.sim.quasars import draw_m_i, needed_quasar, number_density
 from dgl_broker.sim.selection_limits import multiple_survival, needed_magnification, single_survival
 from dgl_broker.sim.supernovae import templates
 
@@ -44,24 +45,6 @@ def supernova_rate(supernova_class, z):
 def events_per_z(supernova_class, z):
     """Observed events per unit redshift and steradian and year."""
     return supernova_rate(supernova_class, z) / (1 + z) * cosmology.comoving_volume_per_z(z)
-
-
-QUASAR_M_I_RANGE = (-29.5, -20.0)
-
-
-def quasar_m_i_star(z):
-    """Break of the quasar luminosity function: Croom et al. (2004) k1 = 1.39, k2 = -0.29, M* = -21.6 at z = 0; flat past
-    its turn at z = 2.4."""
-    z = np.minimum(z, 2.4)
-    return -21.6 - 2.5 * (1.39 * z - 0.29 * z * z)
-
-
-def draw_quasar_m_i(rng, z, n):
-    """Absolute magnitudes of quasars at z, double power law with slopes -3.31 and -1.09 (Croom et al. 2004)."""
-    grid = np.linspace(*QUASAR_M_I_RANGE, 300)
-    offset = grid - quasar_m_i_star(z)
-    chance = np.cumsum(1.0 / (10 ** (0.4 * (-3.31 + 1) * offset) + 10 ** (0.4 * (-1.09 + 1) * offset)))
-    return np.interp(rng.uniform(size=n), chance / chance[-1], grid)
 
 
 @cache
@@ -117,27 +100,16 @@ def plane_chance(survey, source, deflector, folder):
 
 def _source_weight(survey, source, folder):
     if source == "quasar":
-        # Density follows the luminosity function's own evolution; bright ones are what a survey's alerts show.
         rng = np.random.default_rng(20261122)
-        seen = [multiple_survival(10 ** (0.4 * (_quasar_r(draw_quasar_m_i(rng, z, MEAN_DRAWS), z) - QUASAR_LIMIT_R[survey])))
-                .mean() for z in Z_SOURCE_NODES]  # fmt: skip
-        return cosmology.comoving_volume_per_z(Z_SOURCE_NODES) * np.array(seen) * (Z_SOURCE_NODES > 0.25)
+        seen = [multiple_survival(needed_quasar(draw_m_i(rng, z, MEAN_DRAWS), z, survey)).mean() for z in Z_SOURCE_NODES]
+        count = np.array([number_density(z) for z in Z_SOURCE_NODES]) * cosmology.comoving_volume_per_z(Z_SOURCE_NODES)
+        return count * np.array(seen) * (Z_SOURCE_NODES > 0.25)
     supernova_class, *single = source.split("_")
     events = events_per_z(supernova_class, Z_SOURCE_NODES)
     if single:
         share = np.interp(Z_SOURCE_NODES, Z_SINGLE_NODES, seen_share(survey, supernova_class, False, folder))
         return events * share
     return events * seen_share(survey, supernova_class, True, folder)
-
-
-QUASAR_LIMIT_R = {"lsst": 22.3, "ztf": 19.6}  # total, so that variations of 0.1 to 0.3 mag are detected
-
-
-def _quasar_r(absolute_i, z):
-    from dgl_broker.sim.transients import R, nucleus_magnitudes
-
-    shape = nucleus_magnitudes(0.0, z, "lsst")[R]
-    return absolute_i + shape
 
 
 @dataclass(frozen=True)
@@ -194,8 +166,8 @@ def draw_lens_system(rng, survey, source, ebv, folder, deflector=None):
         return None
     deflector_galaxy, lens, z_s = base
     if source == "quasar":
-        absolute = draw_quasar_m_i(rng, z_s, CHOICES)
-        needed = 10 ** (0.4 * (_quasar_r(absolute, z_s) - QUASAR_LIMIT_R[survey]))
+        absolute = draw_m_i(rng, z_s, CHOICES)
+        needed = needed_quasar(absolute, z_s, survey)
         chance = np.cumsum(multiple_survival(needed))
         k = int(np.searchsorted(chance, rng.uniform() * chance[-1], side="right"))
         drawn, needed = float(absolute[k]), float(needed[k])

@@ -5,7 +5,8 @@ import numpy as np
 from dgl_broker.errors import ConfigError
 from dgl_broker.sim.dust import draw_milky_way_ebv, galactic_latitude_deg
 from dgl_broker.sim.galaxies import draw_field_galaxies, draw_field_stars
-from dgl_broker.sim.kinds import BUILDERS, Draw
+from dgl_broker.sim.kinds import BUILDERS
+from dgl_broker.sim.parts import Draw
 from dgl_broker.sim.reference_catalogue import list_entries
 from dgl_broker.sim.scene import Scene
 from dgl_broker.sim.selection_limits import FIELD_HALF_ARCSEC, FIELD_LIMIT_I, PEAK_LIMIT_MAG, SURVEY_SPAN_MJD

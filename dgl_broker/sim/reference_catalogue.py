@@ -7,6 +7,7 @@ Tachibana & Miller 2018: stars near 1, galaxies near 0 at r < 20, both spreading
 import numpy as np
 
 from dgl_broker.alert import BANDS
+from dgl_broker.photometry import AB_ZERO_POINT_NJY
 from dgl_broker.sim.scene import flux_njy
 from dgl_broker.sim.system import CatalogueEntry
 
@@ -51,7 +52,7 @@ def _blends(rows):
 def _entry(rng, blend):
     flux = np.array([row[2] for row in blend])
     weight = flux[:, 2] / flux[:, 2].sum()
-    total_mag = 31.4 - 2.5 * np.log10(np.maximum(flux.sum(axis=0), 1e-3))
+    total_mag = AB_ZERO_POINT_NJY - 2.5 * np.log10(np.maximum(flux.sum(axis=0), 1e-3))
     magnitude = {}
     for band, mag in zip(LIMIT_MAG, total_mag):
         measured = float(mag + rng.normal(0.0, 0.015 + 0.2 * 10 ** (0.4 * (mag - LIMIT_MAG[band]))))

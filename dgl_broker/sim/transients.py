@@ -1,4 +1,4 @@
-"""Parameters of what varies and is no supernova: nuclei, quasars, stars, tidal disruptions, superluminous SNe, asteroids."""
+"""Parameters of what varies and is neither supernova nor nucleus: stars, disruptions, superluminous SNe, asteroids."""
 
 import numpy as np
 
@@ -8,63 +8,14 @@ from dgl_broker.sim.bandpasses import NJY_OF_AB_ZERO, pivots_angstrom, planck_fn
 from dgl_broker.sim.dust import extinction_per_ebv
 from dgl_broker.sim.galaxies import draw_star_magnitudes
 from dgl_broker.sim.supernovae import PHASES, LightCurveTable
-from dgl_broker.sim.variability import FoldedStar, MovingObject, Nucleus, OutburstingStar, RandomWalk
+from dgl_broker.sim.variability import FoldedStar, MovingObject, OutburstingStar
 
 G, R = BANDS.index("g"), BANDS.index("r")
-QUASAR_SLOPE = -0.44  # f_nu ~ nu^slope, Vanden Berk et al. 2001
-HYDROGEN_LYMAN_ALPHA_ANGSTROM = 1216.0
 
 
 def milky_way_dust_mag(ebv, survey):
     """Extinction (6,) [mag] of the Milky Way at the bands' pivots."""
     return ebv * extinction_per_ebv(pivots_angstrom(survey))
-
-
-# --- active nuclei and quasars
-
-
-def nucleus_magnitudes(absolute_i, z, survey):
-    """Mean magnitudes (6,) of a nucleus of M_i (K-corrected to z = 2, Richards et al. 2006) at redshift z."""
-    wave = pivots_angstrom(survey)
-    # M_i(z=2) refers to 7481 A / 3; Richards et al. 2006: M_i(z=0) = M_i(z=2) + 0.596.
-    rest_i = absolute_i + 0.596 + cosmology.distance_modulus(z) - 2.5 * (1 + QUASAR_SLOPE) * np.log10(1 + z)
-    mag = rest_i + 2.5 * QUASAR_SLOPE * np.log10(7481.0 / wave)
-    # The Lyman-alpha forest takes the blue bands at high redshift.
-    forest = wave / (1 + z) < HYDROGEN_LYMAN_ALPHA_ANGSTROM
-    return mag + np.where(forest, 0.5 + 0.5 * max(z - 2.0, 0.0), 0.0)
-
-
-def draw_walk(rng, absolute_i, z, survey, span):
-    """A damped random walk after MacLeod et al. (2010, doi:10.1088/0004-637X/721/2/1014), eq. 7 and its coefficients.
-
-    log f = A + B log(lambda_rest / 4000 A) + C (M_i + 23) + D log(M_BH / 1e9): for SF_inf [mag] -0.51, -0.479, 0.131,
-    0.18; for tau [rest days] 2.4, 0.17, 0.03, 0.21; black-hole masses as their eq. for the mean at M_i, 0.3 dex scatter.
-    """
-    log_mass = 2.0 - 0.27 * absolute_i + rng.normal(0.0, 0.3)
-    rest = pivots_angstrom(survey) / (1 + z)
-    log_sf = -0.51 - 0.479 * np.log10(rest / 4000.0) + 0.131 * (absolute_i + 23) + 0.18 * (log_mass - 9)
-    log_tau = 2.4 + 0.17 * np.log10(rest[R] / 4000.0) + 0.03 * (absolute_i + 23) + 0.21 * (log_mass - 9)
-    scatter = rng.normal(0.0, 0.12), rng.normal(0.0, 0.3)
-    tau = float(np.clip(10 ** (log_tau + scatter[1]) * (1 + z), 5.0, 3000.0))
-    return RandomWalk(rng, *span, tau, np.clip(10 ** (log_sf + scatter[0]), 0.03, 1.0))
-
-
-def draw_agn(rng, place, z, survey, dust, span, brightest, faintest):
-    """A nucleus at `place` with M_i between two ends, fainter ones commoner (slope 0.4 dex a mag).
-
-    Returns
-    -------
-    Nucleus, dict of truth
-    """
-    u = rng.uniform()
-    slope = 0.4
-    low, high = 10 ** (slope * brightest), 10 ** (slope * faintest)
-    absolute = float(np.log10(low + u * (high - low)) / slope)
-    mags = nucleus_magnitudes(absolute, z, survey)
-    # Type-1.5 to 1.9 nuclei are seen through their own galaxy's dust.
-    mags = mags + min(rng.exponential(0.08), 0.6) * extinction_per_ebv(pivots_angstrom(survey) / (1 + z)) + dust
-    walk = draw_walk(rng, absolute, z, survey, span)
-    return Nucleus(place, mags, walk), {"agn_m_i": absolute, "agn_sf_r_mag": float(walk.sf_infinity[R])}
 
 
 # --- stars

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from dgl_broker.alert import BANDS
+from dgl_broker.photometry import flux_from_mag
 from dgl_broker.sim.supernovae import LightCurveTable
-
-N_BANDS = len(BANDS)
 
 
 class Fixed:
@@ -120,7 +118,7 @@ class Nucleus(Fixed):
         times = mjd_tai[None, :] - self.delay_days[:, None]
         years = (mjd_tai - self.walk.first_mjd - 0.5 * len(self.walk.walk)) / 365.25
         mag = self.mean_mag[band] + self.walk.magnitude(times, band[None, :]) + self.drift[:, None] * years
-        return self.magnification[:, None] * 10.0 ** (0.4 * (31.4 - mag))
+        return self.magnification[:, None] * flux_from_mag(mag, 0.0)[0]
 
 
 class FoldedStar(Fixed):
@@ -138,7 +136,7 @@ class FoldedStar(Fixed):
         grid = np.linspace(0.0, 1.0, len(self.shape) + 1)
         swing = np.interp(phase, grid, np.append(self.shape, self.shape[0]))
         mag = self.mean_mag[band] + self.amplitude[band] * swing
-        return 10.0 ** (0.4 * (31.4 - mag))[None, :]
+        return flux_from_mag(mag, 0.0)[0][None, :]
 
 
 class OutburstingStar(Fixed):
@@ -158,7 +156,7 @@ class OutburstingStar(Fixed):
         level = np.where(since > end, np.exp(-np.maximum(since - end, 0.0) / self.decline_days), level)
         level = np.where(since < 0, 0.0, level).max(axis=0)
         mag = self.mean_mag[band] - self.amplitude[band] * level
-        return 10.0 ** (0.4 * (31.4 - mag))[None, :]
+        return flux_from_mag(mag, 0.0)[0][None, :]
 
 
 class MovingObject:
@@ -188,7 +186,7 @@ class MovingObject:
     def flux_njy(self, mjd_tai, band):
         """Flux (1, n) [nJy], zero while it is not near the stamp."""
         near = np.hypot(*self.offsets_arcsec(mjd_tai)[0].T) < self.stamp_arcsec
-        return np.where(near, 10.0 ** (0.4 * (31.4 - self.mag[np.asarray(band, int)])), 0.0)[None, :]
+        return np.where(near, flux_from_mag(self.mag[np.asarray(band, int)], 0.0)[0], 0.0)[None, :]
 
 
 class Together:
