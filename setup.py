@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=["dgl_broker", "dgl_broker.*"]) + ["dgl_broker.schemas", "dgl_broker.filters"],
     package_dir={"dgl_broker.schemas": "schemas", "dgl_broker.filters": "filters"},
     package_data={
-        "dgl_broker": ["bundles/*/*", "sim/data/*", "training/presets/*", "html/*"],
+        "dgl_broker": ["bundles/*/*", "sim/data/*", "training/presets/*", "evaluation/*.json", "html/*"],
         "dgl_broker.schemas": ["*.avsc", "*/*.avsc", "*/*/*.avsc", "*.md"],
         "dgl_broker.filters": ["*.yaml"],
     },
