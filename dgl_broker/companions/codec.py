@@ -10,6 +10,7 @@ All little-endian. float16 has 11 significant bits, so a stored pixel is within 
 stamp's largest: a thousandth of the noise, for an eighth of the bytes of a FITS cutout.
 """
 
+import math
 import struct
 import zlib
 
@@ -25,7 +26,8 @@ STAMP = struct.Struct("<HHBdd4df")
 CRC = struct.Struct("<I")
 MAX_SIDE = 1024  # px, as for stamps of packets: a foreign header must not make us allocate
 MAX_BYTES = 4_500_000  # two float16 stamps of 1024 px and their masks
-LARGEST_F16 = 65504.0  # largest finite float16, IEEE 754
+LARGEST_F16, LARGEST_F32 = 65504.0, float(np.finfo(np.float32).max)  # largest finite ones, IEEE 754
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 _TEMPLATE, _DIFFERENCE = 1, 2
 _ALL_VALID, _IN_NJY = 1, 2
 
@@ -39,10 +41,9 @@ def _pack_stamp(stamp):
     valid = np.asarray(stamp.valid, bool) & np.isfinite(pixels)
     pixels = np.where(valid, pixels, np.float32(0)).astype(np.float64)
     largest = float(np.max(np.abs(pixels), initial=0.0))
-    # The smallest normal float32 where the stamp is nothing: a scale of 0 could not be divided by.
-    scale = max(float(np.float32(largest / LARGEST_F16)), float(np.finfo(np.float32).tiny))
-    if largest / scale > LARGEST_F16:  # the float32 was rounded down
-        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+    # A power of two, so that storing twice is storing once; a normal float32, so that it can be divided by.
+    mantissa, exponent = math.frexp(largest / LARGEST_F16)
+    scale = max(math.ldexp(1.0, exponent - (mantissa == 0.5)), SMALLEST_SCALE)
     height, width = pixels.shape
     all_valid = bool(valid.all())
     flags = _ALL_VALID * all_valid | _IN_NJY * bool(stamp.in_njy)
@@ -67,10 +68,11 @@ def _unpack_stamp(data, at):
         bits = np.frombuffer(data, np.uint8, n_mask, at)
         valid = np.unpackbits(bits, count=n).astype(bool).reshape(height, width)
         at += n_mask
-    pixels = np.frombuffer(data, "<f2", n, at).astype(np.float64).reshape(height, width) * scale
-    if not np.isfinite(pixels).all():
+    small = np.frombuffer(data, "<f2", n, at).astype(np.float64).reshape(height, width)
+    if not np.isfinite(small).all():
         raise CorruptCompanion("stamp with pixels that are not finite")
-    stamp = Stamp(pixels.astype(np.float32), valid, np.array(matrix).reshape(2, 2), x0, y0, in_njy=bool(flags & _IN_NJY))
+    pixels = np.clip(small * scale, -LARGEST_F32, LARGEST_F32).astype(np.float32)  # a foreign scale may go beyond
+    stamp = Stamp(pixels, valid, np.array(matrix).reshape(2, 2), x0, y0, in_njy=bool(flags & _IN_NJY))
     return stamp, at + 2 * n
 
 
