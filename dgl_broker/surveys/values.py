@@ -54,9 +54,17 @@ def needed(name, field, value, lowest, highest, unit):
     return found
 
 
+def cells(rows, field):
+    """A field of all rows as a list, None where it is missing."""
+    try:
+        return [row[field] for row in rows]
+    except KeyError:
+        return [row.get(field) for row in rows]
+
+
 def column(rows, field):
     """A field of all rows as float64, NaN for null, for a missing field and for what is no number."""
-    values = [row.get(field) for row in rows]
+    values = cells(rows, field)
     try:
         return np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -65,7 +73,7 @@ def column(rows, field):
 
 def integers(rows, field):
     """A field of all rows as int64; what is none gets a negative number of its own."""
-    values = [row.get(field) for row in rows]
+    values = cells(rows, field)
     try:
         return np.array(values, np.int64)
     except (TypeError, ValueError, OverflowError):

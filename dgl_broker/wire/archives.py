@@ -48,9 +48,11 @@ def _records(container, count, content):
     content = inflate(container.codec, content, limits.file_block_bytes)
     found, place = [], 0
     for _ in range(count):
-        record, end = schema.read(content, place)
-        if end - place > limits.message_bytes:
-            raise PacketError("too_large", f"alert of {end - place} bytes, at most {limits.message_bytes}")
+        window, start = content, place
+        if len(content) - place > limits.message_bytes:  # no alert is longer: what seems to be must not be unpacked
+            window, start = content[place : place + limits.message_bytes], 0
+        record, end = schema.read(window, start)
+        end += place - start
         packet = Packet(schema.survey, packet_label(schema.survey, record, schema.version), record)
         found.append((packet, container.alone(content[place:end])))
         place = end

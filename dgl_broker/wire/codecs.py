@@ -9,6 +9,8 @@ import zstandard
 from dgl_broker.errors import PacketError
 
 ZLIB_TRAILER_BYTES = 4
+ZSTANDARD_WINDOW = 1 << 23  # 8 MiB, that of all levels but the "ultra" ones; a larger one is refused before memory is taken
+PIECE_BYTES = 1 << 20
 
 
 def inflate(codec, data, limit):
@@ -78,16 +80,39 @@ def _snappy_length(data):
 
 
 def _zstandard(data, limit):
+    inflater = zstandard.ZstdDecompressor(max_window_size=max(limit, ZSTANDARD_WINDOW))
     parts, total = [], 0
-    # 27: the largest window of zstd's normal levels, 128 MiB; more is refused by the library before memory is taken
-    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data, read_across_frames=False)
     try:
-        while total <= limit and (part := reader.read(min(limit + 1 - total, 1 << 20))):
+        declared = zstandard.frame_content_size(data)  # -1 where the writer did not know
+        reader = inflater.stream_reader(data, read_across_frames=False)
+        while total <= limit and (part := reader.read(min(limit + 1 - total, PIECE_BYTES))):
             parts.append(part)
             total += len(part)
+        if total > limit:
+            raise _too_large(limit)
+        if declared < 0:  # the reader does not tell an end from a cut
+            whole = inflater.decompressobj()
+            whole.decompress(data)
+            declared = total if whole.eof else total + 1
     except zstandard.ZstdError as error:
         raise PacketError("undecodable", f"zstandard block: {error}") from error
+    if total != declared:
+        raise PacketError("undecodable", f"zstandard block: ends early, after {total} bytes")
     return b"".join(parts)
 
 
 _INFLATE = {"null": lambda data, limit: data, "deflate": _deflate, "snappy": _snappy, "zstandard": _zstandard}
+
+
+def compress(codec, content):
+    """Content of a block, compressed by a codec of `inflate`."""
+    if codec == "null":
+        return content
+    if codec == "deflate":
+        packer = zlib.compressobj(wbits=-15)
+        return packer.compress(content) + packer.flush()
+    if codec == "snappy":
+        return bytes(cramjam.snappy.compress_raw(content)) + struct.pack(">I", zlib.crc32(content))
+    if codec == "zstandard":
+        return zstandard.ZstdCompressor().compress(content)
+    raise ValueError(f"codec {codec!r}, expected one of {', '.join(_INFLATE)}")

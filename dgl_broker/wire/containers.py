@@ -6,11 +6,12 @@ it, is one error: nothing there can be trusted to start where it seems to.
 
 import hashlib
 import io
+import json
 
 import fastavro
 
 from dgl_broker.errors import PacketError
-from dgl_broker.wire.codecs import inflate
+from dgl_broker.wire.codecs import compress, inflate
 from dgl_broker.wire.writer_schema import schema_from_json
 
 MAGIC = b"Obj\x01"
@@ -99,10 +100,7 @@ class Container:
 
     def alone(self, record):
         """A container that holds one record of this one, given as bytes; not compressed."""
-        metadata = {**self.metadata, b"avro.codec": b"null"}
-        entries = b"".join(_as_long(len(part)) + part for entry in metadata.items() for part in entry)
-        header = MAGIC + _as_long(len(metadata)) + entries + _as_long(0) + self.sync
-        return header + _as_long(1) + _as_long(len(record)) + record + self.sync
+        return _written({**self.metadata, b"avro.codec": b"null"}, self.sync, 1, record)
 
 
 def _header(data):
@@ -147,6 +145,13 @@ def _long(data, place):
     raise PacketError("bad_header", f"no number at byte {place - 10}")
 
 
+def _written(metadata, sync, count, content):
+    """A container of one block."""
+    entries = b"".join(_as_long(len(part)) + part for entry in metadata.items() for part in entry)
+    header = MAGIC + _as_long(len(metadata)) + entries + _as_long(0) + sync
+    return header + _as_long(count) + _as_long(len(content)) + content + sync
+
+
 def _as_long(value):
     """A number that is not negative, zigzag base-128."""
     value <<= 1
@@ -167,12 +172,15 @@ def encode_container(schema, *records, codec="null"):
         As JSON gives it or, quicker, from `fastavro.parse_schema`.
     records : dicts
     codec : str
+        `null`, `deflate`, `snappy` or `zstandard`.
     """
     parsed = fastavro.parse_schema(schema)
     body = io.BytesIO()
     for record in records:
         fastavro.schemaless_writer(body, parsed, record)
-    sync = hashlib.blake2b(body.getvalue(), digest_size=SYNC_BYTES).digest()
-    out = io.BytesIO()
-    fastavro.writer(out, parsed, records, codec=codec, sync_marker=sync, sync_interval=1 << 40)
-    return out.getvalue()
+    content = body.getvalue()
+    # Of a parsed schema the marks that fastavro leaves in it are left out.
+    text = json.dumps({k: v for k, v in schema.items() if not k.startswith("__")}, separators=(",", ":"))
+    metadata = {b"avro.codec": codec.encode(), b"avro.schema": text.encode()}
+    sync = hashlib.blake2b(content, digest_size=SYNC_BYTES).digest()
+    return _written(metadata, sync, len(records), compress(codec, content))

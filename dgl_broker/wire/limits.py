@@ -26,9 +26,9 @@ class Limits:
     """
 
     message_bytes: int = 8 * MIB
-    file_block_bytes: int = 512 * MIB
-    schema_bytes: int = MIB
-    schema_nodes: int = 20_000
+    file_block_bytes: int = 256 * MIB
+    schema_bytes: int = MIB // 2
+    schema_nodes: int = 10_000
     depth: int = 24
     rows: int = 50_000
     text_bytes: int = 4096

@@ -66,8 +66,7 @@ class _Tree:
 
     def _written_out(self, full, schema, namespace, depth):
         kind = schema["type"]
-        # Under a name of its own: the decoder matches types of two schemas by the last part of the name.
-        name = f"n{self.nodes}.{full.rpartition('.')[2]}"
+        name = f"t{self.nodes}"  # one of its own: the decoder pairs types of two schemas by their names
         if kind == "fixed":
             size = schema.get("size")
             if not isinstance(size, int) or not 0 <= size <= self.limits.message_bytes:
@@ -119,6 +118,18 @@ def _fields(schema, full):
             raise PacketError("bad_schema", f"record {shown(full)}: field {shown(field['name'])} twice")
         seen.add(field["name"])
     return fields
+
+
+def least_bytes(tree):
+    """Fewest bytes that a value of a tree's type takes."""
+    if isinstance(tree, list):
+        return 1 + min(least_bytes(branch) for branch in tree)
+    if isinstance(tree, str):
+        return LEAST_BYTES[tree]
+    kind = tree["type"]
+    if kind == "record":
+        return sum(least_bytes(field["type"]) for field in tree["fields"])
+    return tree["size"] if kind == "fixed" else 1
 
 
 def shown(value):

@@ -11,11 +11,12 @@ import struct
 from functools import lru_cache
 
 import fastavro
+from fastavro.schema import SchemaParseException, UnknownType
 
 from dgl_broker.errors import PacketError
 from dgl_broker.wire.limits import DEFAULT
 from dgl_broker.wire.reduce import kind_of, reader_schema, reduced
-from dgl_broker.wire.schema_tree import full_name, self_contained, shown
+from dgl_broker.wire.schema_tree import full_name, least_bytes, self_contained, shown
 
 # What fastavro raises on bytes that are not what the schema says: short reads, a union's or enum's index out of range,
 # strings that are no UTF-8, a value that the reader's type does not admit.
@@ -58,8 +59,8 @@ class WriterSchema:
         self.survey = next((s for s, trigger in TRIGGER_OF_SURVEY.items() if trigger in self.names), None)
         self.version = _version(schema, self.name)
         self.limits = limits
-        self._parsed = fastavro.parse_schema(self.tree)
-        self._reader = None
+        self._parsed = _parsed(self.tree)
+        self._reader = self._counter = None
         self._leading = {}
 
     @property
@@ -74,7 +75,9 @@ class WriterSchema:
             needed = " or ".join(f"{trigger} ({survey})" for survey, trigger in TRIGGER_OF_SURVEY.items())
             raise PacketError("missing_field", f"{self.label}: no field {needed}")
         if self._reader is None:
-            self._reader = fastavro.parse_schema(reduced(self.tree, reader_schema(self.survey), self.label))
+            tree = reduced(self.tree, reader_schema(self.survey), self.label)
+            self._counter, self._row_bytes = _row_counter(tree, self.tree)
+            self._reader = _parsed(tree)
 
     def read(self, payload, start=0):
         """One record, as (dict of the fields that are read, position behind it).
@@ -86,6 +89,10 @@ class WriterSchema:
         """
         self.require_alert()
         stream = io.BytesIO(payload)
+        if len(payload) - start > self.limits.rows * self._row_bytes:
+            # Rows that unpack to a hundred times their bytes could be many here: count them before any is kept.
+            stream.seek(start)
+            self._check_sizes(_decode(stream, self._parsed, self._counter, self.label))
         stream.seek(start)
         record = _decode(stream, self._parsed, self._reader, self.label)
         self._check_sizes(record)
@@ -113,7 +120,7 @@ class WriterSchema:
         self.require_alert()
         key = None if fields is None else frozenset(fields)
         if key not in self._leading:
-            if len(self._leading) >= 64:
+            if len(self._leading) >= 16:
                 self._leading.clear()
             self._leading[key] = self._leading_schemas(key)
         schemas = self._leading[key]
@@ -139,7 +146,7 @@ class WriterSchema:
         if cut is None:
             return None
         ours = _all_optional(reader_schema(self.survey))
-        return fastavro.parse_schema(cut), fastavro.parse_schema(reduced(cut, ours, self.label))
+        return _parsed(cut), _parsed(reduced(cut, ours, self.label))
 
     def _check_sizes(self, record):
         limits = self.limits
@@ -149,6 +156,13 @@ class WriterSchema:
             for text in value.values() if isinstance(value, dict) else (value,):
                 if isinstance(text, str) and len(text) > limits.text_bytes:
                     raise PacketError("too_large", f"{self.label}: {name} with a text of {len(text)} characters")
+
+
+def _parsed(tree):
+    try:
+        return fastavro.parse_schema(tree)
+    except (SchemaParseException, UnknownType) as error:
+        raise PacketError("bad_schema", str(error)[:200]) from error
 
 
 def _decode(stream, writer, reader, label):
@@ -182,14 +196,47 @@ def _up_to_last(tree, wanted):
         return None
     last = tree["fields"][places[-1]]
     inner = {name.partition(".")[2] for name in wanted if name.partition(".")[0] == last["name"]}
-    kind = last["type"]
-    if "" not in inner and isinstance(kind, dict) and kind["type"] == "record":
-        kind = _up_to_last(kind, inner)
-        if kind is None:  # asked for a field that this version lacks: the record itself is not needed
-            rest = {name for name in wanted if name.partition(".")[0] != last["name"]}
-            return _up_to_last(tree, rest)
+    kind = last["type"] if "" in inner else _cut_inside(last["type"], inner)
+    if kind is None:  # asked for a field that this version lacks: the record itself is not needed
+        rest = {name for name in wanted if name.partition(".")[0] != last["name"]}
+        return _up_to_last(tree, rest)
     fields = [*tree["fields"][: places[-1]], {"name": last["name"], "type": kind}]
     return {"type": "record", "name": tree["name"], "fields": fields}
+
+
+def _cut_inside(tree, wanted):
+    """A type whose record, nullable or not, is cut off behind the last wanted field; None where it has none of them."""
+    if isinstance(tree, list):
+        branches = [_cut_inside(branch, wanted) for branch in tree]
+        return None if None in branches else branches
+    return _up_to_last(tree, wanted) if kind_of(tree) == "record" else tree
+
+
+def _row_counter(ours, writer):
+    """A reader's schema that keeps empty rows of the histories and nothing else, and the fewest bytes of such a row."""
+    types = {field["name"]: field["type"] for field in writer["fields"]}
+    histories = [field["name"] for field in ours["fields"] if _holds_array(field["type"])]
+    fields = [{"name": name, "type": _with_empty_rows(types[name])} for name in histories]
+    row_bytes = min(_least_row_bytes(types[name]) for name in histories)
+    return _parsed({"type": "record", "name": writer["name"], "fields": fields}), row_bytes
+
+
+def _with_empty_rows(tree):
+    if isinstance(tree, list):
+        return [_with_empty_rows(branch) for branch in tree]
+    if kind_of(tree) == "array":
+        return {"type": "array", "items": _with_empty_rows(tree["items"])}
+    return {**tree, "fields": []} if kind_of(tree) == "record" else tree
+
+
+def _least_row_bytes(tree):
+    """Fewest bytes of a row that is not null, of the array in a nullable or plain array type."""
+    arrays = [branch for branch in _branches(tree) if kind_of(branch) == "array"]
+    return min((least_bytes(row) for array in arrays for row in _branches(array["items"]) if row != "null"), default=1)
+
+
+def _branches(tree):
+    return tree if isinstance(tree, list) else [tree]
 
 
 def _version(schema, name):
@@ -200,7 +247,7 @@ def _version(schema, name):
     return version if isinstance(version, str) and len(version) <= 20 else None
 
 
-@lru_cache(maxsize=64)  # a survey uses a few; bounded, since a container brings any schema it likes
+@lru_cache(maxsize=32)  # a survey uses a few; bounded, since a container brings any schema it likes
 def schema_from_json(text, limits):
     """The `WriterSchema` of a schema's JSON bytes, kept by those bytes: parsing costs as much as a record.
 
