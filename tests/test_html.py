@@ -62,9 +62,8 @@ def test_data_becomes_text_in_elements_and_attributes():
     made = element("p", HOSTILE, title=HOSTILE)
     assert "<script" not in made and "\x1b" not in made and "\x00" not in made
     root = drawn(made)
-    assert (
-        root.text == root.get("title") == "<script>alert('x')</script> & \"quoted\" �[31m �".replace('"quoted" ', '"quoted" �')
-    )
+    # NUL, escape and a lone surrogate are no characters of XML and come back as U+FFFD.
+    assert root.text == root.get("title") == "<script>alert('x')</script> & \"quoted\" \ufffd\ufffd[31m \ufffd"
     made.encode("utf-8")
 
 
@@ -131,8 +130,6 @@ def test_stretch_keeps_zero_of_a_difference_and_the_sign():
     plane[3, 3], plane[4, 4], plane[5, 5] = 50.0, -50.0, 0.0
     level = png.stretch(plane, np.ones_like(plane, bool), signed=True)
     assert level[5, 5] == 0.0 and level[3, 3] == pytest.approx(-level[4, 4]) and level[3, 3] == pytest.approx(1.0)
-    # asinh(50 / 2) / asinh(1 / 2) by hand: 3.9124 / 0.4812, noise 1 within a few percent
-    assert level[3, 3] / png.stretch(np.where(plane == 50.0, 50.0, plane), np.ones_like(plane, bool), True)[3, 3] == 1.0
 
 
 def test_noise_alone_is_not_stretched_to_the_end_of_the_scale():
@@ -144,10 +141,6 @@ def test_noise_alone_is_not_stretched_to_the_end_of_the_scale():
 @pytest.mark.parametrize("plane", [np.zeros((5, 5)), np.full((5, 5), 7.0), np.full((5, 5), np.nan)])
 def test_planes_without_contrast_are_drawn(plane):
     assert png.picture(plane, scale=2).shape == (10, 10, 3)
-
-
-def _machado(matrix, rgb):
-    return np.asarray(matrix) @ rgb
 
 
 # Machado et al. 2009, severity 1.0, on linear RGB: rows as published with the paper.
@@ -355,11 +348,13 @@ def all_figures():
     x = np.arange(1, 11)
     y = x / 11
     broken = np.where(x == 5, np.nan, y)
+    curve = charts.Series("a<b", x, broken, y - 0.05, y + 0.05)
+    counts = {"live": [1, 0, 3, 2], "injected": [0, 0, 1, 5]}
     rates = [("AGN", 1e-3, 5e-4, 2e-3, "4 of 4,000"), ("cosmic ray", None, None, 3e-4, "0 of 10,000")]
     axis = Axis("false-positive rate", 1e-5, 0.1, "log")
     return {
-        "lines": charts.plot_lines([charts.Series("a<b", x, broken, y - 0.05, y + 0.05)] * 2, Axis("n", 1, 10), Axis("y", 0, 1), "t"),
-        "histogram": charts.plot_histogram(np.arange(5.0), {"live": [1, 0, 3, 2], "injected": [0, 0, 1, 5]}, "x", "t", log_y=True),
+        "lines": charts.plot_lines([curve] * 2, Axis("n", 1, 10), Axis("y", 0, 1), "t"),
+        "histogram": charts.plot_histogram(np.arange(5.0), counts, "x", "t", log_y=True),
         "rates": charts.plot_rates(rates, axis, "t"),
         "bars": charts.bars([("no_source", 4), ("<b>", 0)], "t"),
         "reliability": diagnostics.reliability_diagram(y, y, y - 0.05, y + 0.05, x),
