@@ -1,210 +1,273 @@
-"""The configuration of a running filter, `broker.yaml`, as it is in force: the file's keys with the environment's laid over.
+"""From `broker.yaml` and the environment to `Settings`, or to the list of all that is wrong with them.
 
-`load_settings` gives it or one error with every problem in it; `check_settings` gives the problems one by one. How they are
-found is in `settings_read`. Only `survey`, `kafka.bootstrap.servers` and `input.topics` must be given.
+`DGL_BROKER__SECTION__KEY` overrides a key of the file; under KAFKA the dots of librdkafka's keys are underscores, so that
+`sasl.password` is `DGL_BROKER__KAFKA__SASL_PASSWORD`. A secret stands in the environment only: one in the file is a problem.
 """
 
-import re
-from typing import Annotated, Any, Literal
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from dgl_broker.stream.starting import parse_start
-from dgl_broker.stream.topics import TOPIC, is_topic_or_template
+from dgl_broker.errors import ConfigError
+from dgl_broker.librdkafka import properties, property_problem
+from dgl_broker.settings_model import SECRET, Settings, is_secret_kafka_key, parse_start, password_in_url
+from dgl_broker.yaml_reader import read_yaml, read_yaml_text
 
-SCORABLE, ALL, NONE = "scorable", "all", "none"
+__all__ = ["Problem", "Settings", "check_settings", "load_settings", "parse_start"]
+PREFIX = "DGL_BROKER__"
+# Ours to set: what the accounts and the delivery rest on.
+RESERVED = {
+    "enable.auto.commit": "nothing: offsets are committed when their outcomes are out",
+    "auto.commit.enable": "nothing: offsets are committed when their outcomes are out",
+    "enable.auto.offset.store": "nothing: offsets are committed when their outcomes are out",
+    "enable.partition.eof": "nothing: it is always on",
+    "delivery.report.only.error": "nothing: every report is checked",
+}
 
 
-def _expect(test, expected):
-    """Validator that asks `test(value)` and otherwise says `expected`."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration."""
 
-    def check(value):
-        if not test(value):
-            raise ValueError(expected)
-        return value
+    key: str
+    found: str
+    expected: str
 
-    return check
+    def __str__(self):
+        return f"{self.key}: found {self.found}, expected {self.expected}"
 
 
-def _is_start(text):
-    try:
-        parse_start(text)
-    except ValueError:
+def _nearest(name, known):
+    close = difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=0.5)
+    if close:
+        return f"; the nearest known one is {close[0]}"
+    return f"; known are {', '.join(sorted(known))}" if len(known) < 30 else ""
+
+
+def _section_of(model, key):
+    """The section class that `key` of `model` holds, or None where it holds a value."""
+    field = model.model_fields.get(key)
+    options = [] if field is None else [field.annotation, *get_args(field.annotation)]
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+
+
+def _is_text(model, key):
+    """Whether `key` of `model` takes plain text, so that a value from the environment is not read as YAML."""
+    field = model.model_fields.get(key)
+    if field is None:
         return False
-    return True
+    options = {field.annotation, *get_args(field.annotation)}
+    return bool(options & {str, SecretStr}) and not options & {int, float, list} and get_origin(field.annotation) is not list
 
 
-def _refused(value):
-    if value in (ALL, SCORABLE, NONE) or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
-        return value
-    raise ValueError("'all', 'scorable', 'none' or a rate from 0 to 1")
+def _override(raw, environ):
+    """Lay the environment over `raw`; the problems met."""
+    problems = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX):
+            continue
+        *sections, key = name[len(PREFIX) :].lower().split("__")
+        if sections == ["kafka"]:
+            if isinstance(raw["kafka"], dict):
+                raw["kafka"][key.replace("_", ".")] = environ[name]
+            continue
+        model, target, unknown = Settings, raw, None
+        for part in sections:
+            section = _section_of(model, part)
+            if section is None:
+                unknown = part
+                break
+            model, target = section, target.setdefault(part, {}) if isinstance(target, dict) else target
+        if unknown is None and key not in model.model_fields:
+            unknown = key
+        if unknown is not None:
+            problems.append(Problem(name, f"unknown key {unknown!r}", f"a known one{_nearest(unknown, model.model_fields)}"))
+        elif isinstance(target, dict):
+            try:
+                target[key] = environ[name] if _is_text(model, key) else read_yaml_text(environ[name], name)
+            except ConfigError:
+                problems.append(Problem(name, "text that is not YAML", "a value"))
+    return problems
 
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Topic = Annotated[str, AfterValidator(_expect(TOPIC.match, "a topic's name: letters, digits, '.', '_' and '-', at most 249"))]
-InputTopic = Annotated[
-    str,
-    AfterValidator(
-        _expect(is_topic_or_template, "a topic's name, or a template with the date in it such as ztf_{night:%Y%m%d}_programid1")
-    ),
-]
-Device = Annotated[str, AfterValidator(_expect(re.compile(r"cpu|cuda(:\d+)?").fullmatch, "'cpu', 'cuda' or 'cuda:N'"))]
-Start = Annotated[str, AfterValidator(_expect(_is_start, "'committed', 'earliest', 'latest' or an ISO time"))]
-HttpUrl = Annotated[str, AfterValidator(_expect(re.compile(r"https?://[^\s/]+.*").fullmatch, "an http:// or https:// URL"))]
+def _secrets_in_file(raw):
+    """Secrets that the file holds itself."""
+    problems = []
+
+    def add(key, variable):
+        problems.append(Problem(key, "a secret in the file", f"it in the environment, as {variable}"))
+
+    for key in raw.get("kafka") if isinstance(raw.get("kafka"), dict) else ():
+        if is_secret_kafka_key(str(key)):
+            add(f"kafka.{key}", f"{PREFIX}KAFKA__{str(key).upper().replace('.', '_')}")
+    for section, values in raw.items():
+        for key, value in values.items() if isinstance(values, dict) and section != "kafka" else ():
+            url = isinstance(value, str) and password_in_url(value)
+            if (url or (isinstance(key, str) and key.endswith("_password"))) and value is not None:
+                add(f"{section}.{key}", f"{PREFIX}{section.upper()}__{key.upper()}")
+    return problems
 
 
-class Section(BaseModel):
-    """A mapping of the file: nothing unknown in it, nothing converted on the quiet."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class Input(Section):
-    """What is read."""
-
-    topics: list[InputTopic] = Field(min_length=1, description="topics to read, by name or by a template with the night's date")
-    nights: Count = Field(2, description="how many nights a template stands for, the present one included")
-    start: Start = Field("committed", description="where to start in topics that exist at the start")
-    schemas: str | None = Field(None, description="folder or registry URL of the packets' schemas")
-    schemas_user: str | None = Field(None, description="user of the registry that `schemas` names")
-    schemas_password: SecretStr | None = Field(None, description="its password, from the environment")
-    programids: list[int] = Field([1], description="ZTF programmes whose alerts may be published; 1 is the public one")
-
-
-class Desc(Section):
-    """DESC's `BrokerMessage`, for its stations; v10 LSST alerts only."""
-
-    topic: Topic = Field(description="topic of the messages")
-    schemas: str = Field(description="folder with fastdb.v10_0_0.BrokerMessage.avsc and the official lsst.v10_0 schemas")
-    broker_name: str = Field("dgl-broker", description="brokerName, agreed with DESC; it never changes")
-    classifier_name: str = Field("DeepGraviLens", description="classifierName")
-    class_id: int = Field(2221, description="class that p_lsn is given to: 2221, SN-like/Other; the rest goes to 200, Residual")
+def _kafka_problems(kafka, delivery):
+    problems = []
+    known = {p.name for p in properties().values() if not p.callback}
+    if not kafka.get("bootstrap.servers"):
+        problems.append(Problem("kafka.bootstrap.servers", "nothing", "the brokers, host:port[,host:port...]"))
+    for key, value in kafka.items():
+        if key in RESERVED:
+            problems.append(Problem(f"kafka.{key}", _shown(key, value), RESERVED[key]))
+        elif key not in known:
+            problems.append(Problem(f"kafka.{key}", "an unknown key", f"one of librdkafka's{_nearest(key, known)}"))
+        elif said := property_problem(key, value):
+            said = said if not is_secret_kafka_key(key) else "what librdkafka accepts"
+            problems.append(Problem(f"kafka.{key}", _shown(key, value), f"what librdkafka accepts: {said}"))
+    mechanism = kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms", ""))
+    if str(mechanism).upper() == "GSSAPI" and property_problem("builtin.features", "sasl_gssapi"):
+        expected = "another mechanism, or a librdkafka with Kerberos (confluent-kafka's wheels have none; see the README)"
+        problems.append(Problem("kafka.sasl.mechanism", "GSSAPI", expected))
+    if "transactional.id" in kafka and delivery != "exactly_once":
+        problems.append(Problem("kafka.transactional.id", "one without delivery: exactly_once", "none"))
+    if str(kafka.get("auto.offset.reset", "earliest")) not in ("earliest", "latest", "smallest", "largest", "beginning", "end"):
+        problems.append(Problem("kafka.auto.offset.reset", str(kafka["auto.offset.reset"]), "'earliest' or 'latest'"))
+    return problems
 
 
-class Output(Section):
-    """What is written. `None` for the three topics means `dgl.<survey>.scores`, `.candidates`, `.deadletters`."""
-
-    scores: Topic | None = None
-    candidates: Topic | None = None
-    dead_letters: Topic | None = None
-    registry: HttpUrl | None = Field(None, description="schema registry for our schemas; without: Avro containers")
-    registry_user: str | None = None
-    registry_password: SecretStr | None = None
-    refused: Annotated[str | float, BeforeValidator(_refused)] = Field(SCORABLE, description="which refusals are published")
-    spill: str = Field("spill", description="folder for dead letters larger than the broker's limit")
-    desc: Desc | None = None
+def _shown(key, value):
+    text = "(hidden)" if SECRET.search(str(key)) or (isinstance(value, str) and password_in_url(value)) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
-class Batch(Section):
-    """When a batch closes: on size or on age, whichever comes first."""
-
-    max_alerts: Annotated[int, Field(ge=1, le=100_000)] = 256
-    max_wait_s: Positive = 1.0
-
-
-class Companions(Section):
-    """The store of earlier stamps (`companions.py`)."""
-
-    store: Literal["none", "redis"] = "none"
-    url: str | None = None
-    remember: dict[str, Any] = Field(default_factory=dict, description="criteria on the packet, as in a filter's `require`")
-    expire_days: Positive = 30.0
+def _value_at(raw, loc):
+    for part in loc:
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return raw
 
 
-class Overload(Section):
-    """What is let go when we are late."""
-
-    max_age_s: Positive | None = Field(None, description="alerts older than this by Kafka's timestamp are refused `too_old`")
-
-
-class MetricsPort(Section):
-    """Where /metrics, /healthz and /readyz are served; `port` None is nowhere."""
-
-    port: Port | None = None
-    host: str = "127.0.0.1"
+def _model_at(loc):
+    model = Settings
+    for part in loc:
+        section = _section_of(model, part) if model and isinstance(part, str) else None
+        if section is None:
+            return None
+        model = section
+    return model
 
 
-class Service(Section):
-    """How long Kafka and the registry may fail before the process gives up (exit 5)."""
+def _field_problem(raw, error):
+    """One of pydantic's errors as a `Problem`."""
+    loc = error["loc"]
+    # Members of a union stand in the location as words of their own, such as `str`.
+    while loc and loc[-1] in ("str", "int", "float", "bool"):
+        loc = loc[:-1]
+    key = ".".join(str(part) for part in loc)
+    if error["type"] == "missing":
+        model = _model_at(loc[:-1])
+        field = model.model_fields.get(loc[-1]) if model else None
+        return Problem(key, "nothing", (field.description if field else None) or "a value")
+    if error["type"] == "extra_forbidden":
+        known = _model_at(loc[:-1]).model_fields
+        return Problem(key, "an unknown key", f"a known one{_nearest(loc[-1], known)}")
+    expected = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        expected = "a mapping of keys"
+    elif error["type"] == "too_short":
+        expected = "at least one"
+    elif loc[0] == "kafka":
+        expected = "text, a number, true or false"
+    return Problem(key, _shown(loc[-1] if loc else "", _value_at(raw, loc)), expected)
 
-    max_failures: Count = Field(10, description="failures in a row")
-    timeout_s: Positive = Field(30.0, description="for one answer")
+
+def _cross_problems(settings):
+    """What single keys cannot show."""
+    problems = []
+    ours = {
+        "output.scores": settings.scores_topic,
+        "output.candidates": settings.candidates_topic,
+        "output.dead_letters": settings.dead_letters_topic,
+    }
+    if settings.output.desc:
+        ours["output.desc.topic"] = settings.output.desc.topic
+    seen = {}
+    for key, topic in ours.items():
+        if topic in settings.input.topics:
+            problems.append(Problem(key, topic, "another topic than those that are read: it would feed itself"))
+        if topic in seen:
+            problems.append(Problem(key, topic, f"another topic than {seen[topic]} has"))
+        seen.setdefault(topic, key)
+    if settings.companions.store == "redis" and not settings.companions.url:
+        problems.append(Problem("companions.url", "nothing", "the URL of the server, redis://host:port/db"))
+    if settings.output.desc and settings.survey != "lsst":
+        problems.append(Problem("output.desc", "it with survey ztf", "survey: lsst, whose alerts BrokerMessage holds"))
+    return problems
 
 
-class Log(Section):
-    """How the log is written, to standard error."""
+def _resolve_paths(raw, folder):
+    """Relative paths of the file are relative to its folder; names of shipped things have no slash and no suffix."""
 
-    format: Literal["text", "json"] = "text"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    def resolved(text):
+        is_path = isinstance(text, str) and "://" not in text and ("/" in text or text.endswith((".yaml", ".yml")))
+        return str((folder / Path(text).expanduser()).resolve()) if is_path else text
+
+    out = dict(raw)
+    for key in ("bundle", "status"):
+        if key in out:
+            out[key] = resolved(out[key])
+    if isinstance(out.get("filters"), list):
+        out["filters"] = [resolved(f) for f in out["filters"]]
+    output = out.get("output", {})
+    places = [(out.get("input"), "schemas"), (output, "spill")]
+    if isinstance(output, dict):
+        out["output"] = output
+        output.setdefault("spill", "spill")
+        places.append((output.get("desc"), "schemas"))
+    for values, key in places:
+        if isinstance(values, dict) and isinstance(values.get(key), str) and "://" not in values[key]:
+            values[key] = str((folder / Path(values[key]).expanduser()).resolve())
+    return out
 
 
-class Settings(Section):
-    """All of it. `kafka` holds librdkafka's own keys, unchanged."""
+def check_settings(path, environ=None):
+    """(settings or None, problems) of the file `path` under the environment `environ`.
 
-    survey: Literal["ztf", "lsst"] = Field(description="'ztf' or 'lsst'")
-    bundle: str = Field("default", description="id of a shipped bundle, or the folder of one")
-    device: Device = "cpu"
-    delivery: Literal["at_least_once", "exactly_once"] = "at_least_once"
-    prevalence: Annotated[float, Field(gt=0, lt=1)] = Field(1e-6, description="share of lensed supernovae in the stream")
-    filters: list[str] | None = Field(None, description="files, or names of shipped filters; [] scores everything")
-    kafka: dict[str, str | int | float | bool] = Field(description="librdkafka's keys, bootstrap.servers among them")
-    input: Input
-    output: Output = Output()
-    batch: Batch = Batch()
-    companions: Companions = Companions()
-    overload: Overload = Overload()
-    metrics: MetricsPort = MetricsPort()
-    service: Service = Service()
-    log: Log = Log()
-    status: str | None = Field(None, description="folder where each worker says which filters it has in force")
-
-    @field_validator("filters")
-    @classmethod
-    def _no_filter_twice(cls, value):
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("each filter once")
-        return value
-
-    @property
-    def filters_in_force(self):
-        """The filters of the file, or the shipped one of the survey where the file says nothing."""
-        return [f"lensed_sn_{self.survey}"] if self.filters is None else list(self.filters)
-
-    @property
-    def group_id(self):
-        """The consumer group."""
-        return str(self.kafka.get("group.id", f"dgl-broker-{self.survey}"))
-
-    @property
-    def scores_topic(self):
-        """Topic of the score records."""
-        return self.output.scores or f"dgl.{self.survey}.scores"
-
-    @property
-    def candidates_topic(self):
-        """Topic of what passes a filter."""
-        return self.output.candidates or f"dgl.{self.survey}.candidates"
-
-    @property
-    def dead_letters_topic(self):
-        """Topic of what could not be read."""
-        return self.output.dead_letters or f"dgl.{self.survey}.deadletters"
-
-    @property
-    def published_programids(self):
-        """ZTF programmes whose alerts may be published; None where the survey has no programmes."""
-        return frozenset(self.input.programids) if self.survey == "ztf" else None
-
-    def secrets(self):
-        """Every secret text in here, for the log to leave out."""
-        from dgl_broker.settings_read import is_secret_kafka_key, password_in_url
-
-        found = [str(v) for k, v in self.kafka.items() if is_secret_kafka_key(k)]
-        found += [s.get_secret_value() for s in (self.input.schemas_password, self.output.registry_password) if s]
-        found += [password_in_url(u) for u in (self.companions.url, self.input.schemas, self.output.registry) if u]
-        return [secret for secret in found if secret]
+    Raises
+    ------
+    ConfigError, InputUnavailable
+        If the file is not there or is not YAML, so that nothing more can be said.
+    """
+    environ = os.environ if environ is None else environ
+    raw = read_yaml(path)
+    raw = {} if raw is None else raw
+    if not isinstance(raw, dict):
+        return None, [Problem(str(path), type(raw).__name__, "a mapping of keys")]
+    problems = _secrets_in_file(raw)
+    raw.setdefault("kafka", {})
+    raw.setdefault("input", {})
+    problems += _override(raw, environ)
+    raw = _resolve_paths(raw, Path(path).resolve().parent)
+    if isinstance(raw["kafka"], dict):
+        raw["kafka"] = {str(k): v for k, v in raw["kafka"].items()}
+    settings = None
+    try:
+        settings = Settings.model_validate(raw)
+        problems += _cross_problems(settings)
+    except ValidationError as error:
+        told = set()
+        for one in error.errors(include_url=False, include_context=False):
+            problem = _field_problem(raw, one)
+            if problem.key not in told:
+                told.add(problem.key)
+                problems.append(problem)
+    if isinstance(raw["kafka"], dict):
+        kafka = {k: v for k, v in raw["kafka"].items() if isinstance(v, str | int | float | bool)}
+        problems += _kafka_problems(kafka, raw.get("delivery"))
+    return (None if problems else settings), problems
 
 
 def load_settings(path, environ=None):
@@ -215,20 +278,16 @@ def load_settings(path, environ=None):
     path : path
         `broker.yaml`. Relative paths in it are relative to its folder.
     environ : mapping, optional
-        Environment; `os.environ` where not given. `DGL_BROKER__SECTION__KEY` overrides a key.
+        `os.environ` where not given. `DGL_BROKER__SECTION__KEY` overrides a key.
 
     Raises
     ------
     ConfigError
-        With every problem found, each with its key, what was found and what was expected.
+        With every problem, each with its key, what was found and what was expected.
+    InputUnavailable
+        If there is no such file.
     """
-    from dgl_broker.settings_read import read_settings
-
-    return read_settings(path, environ)
-
-
-def check_settings(path, environ=None):
-    """(settings or None, list of `Problem`) of the file `path`: every problem at once."""
-    from dgl_broker.settings_read import find_problems
-
-    return find_problems(path, environ)
+    settings, problems = check_settings(path, environ)
+    if problems:
+        raise ConfigError(f"{path}:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return settings

@@ -19,7 +19,9 @@ LAYERS = [
     {"selection", "model", "outputs"},
     {"pipeline"},
     {"scorer"},
-    {"sim", "settings", "settings_read", "observe"},
+    {"librdkafka", "topic_names"},
+    {"settings_model"},
+    {"sim", "settings", "observe"},
     {"stream", "archive", "evaluation"},
     {"training", "demo"},
     {"cli", "__main__"},
@@ -29,7 +31,7 @@ ALLOWED = {
     ("context", "example"): "only in a docstring",
 }
 DOORS = {
-    "confluent_kafka": {"stream"},
+    "confluent_kafka": {"stream", "librdkafka"},
     "redis": {"companions"},
     "fastavro": {"wire"},
     "requests": {"wire", "outputs", "stream"},

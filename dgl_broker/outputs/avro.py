@@ -5,10 +5,8 @@ The same record gives the same bytes.
 
 import json
 
-import fastavro
-
 from dgl_broker.data_files import schema_path
-from dgl_broker.wire import encode_confluent, encode_container
+from dgl_broker.wire import encode_confluent, encode_container, parse_schema
 
 VERSION = 1  # of both schemas; a new one only ever adds fields with defaults
 
@@ -23,7 +21,7 @@ class ContainerForm:
 
     def __init__(self, schema):
         self.name = f"{schema['namespace']}.{schema['name']}/{VERSION}"
-        self._schema = fastavro.parse_schema(schema)
+        self._schema = parse_schema(schema)
 
     def encode(self, record):
         """One record as one container."""
@@ -36,7 +34,7 @@ class ConfluentForm:
     def __init__(self, schema, schema_id):
         self.name = f"{schema['namespace']}.{schema['name']}/{VERSION}"
         self.schema_id = schema_id
-        self._schema = fastavro.parse_schema(schema)
+        self._schema = parse_schema(schema)
 
     def encode(self, record):
         """One record as byte 0, the id (4 bytes, big-endian) and schemaless Avro."""

@@ -8,11 +8,9 @@ probability 1. The schema is theirs and holds v10.0 alerts alone; other versions
 import json
 from pathlib import Path
 
-import fastavro
-
 from dgl_broker import __version__
 from dgl_broker.errors import InputUnavailable, PacketError
-from dgl_broker.wire import decode, encode_container
+from dgl_broker.wire import decode, encode_container, parse_schema
 
 RESIDUAL, NOT_CLASSIFIED = 200, 300
 SCHEMA = "fastdb.v10_0_0.BrokerMessage"
@@ -94,4 +92,4 @@ def _broker_message_schema(folder):
             return inline(read(schema), known)
         return {k: inline(v, known) if k in ("type", "items", "fields", "values") else v for k, v in schema.items()}
 
-    return fastavro.parse_schema(inline(read(SCHEMA), set()))
+    return parse_schema(inline(read(SCHEMA), set()))

@@ -8,7 +8,7 @@ import logging
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from dgl_broker.errors import ConfigError
-from dgl_broker.stream.librdkafka import properties, text_value
+from dgl_broker.librdkafka import properties, text_value
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import time
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from dgl_broker.errors import ServiceFailed
-from dgl_broker.stream.librdkafka import library
+from dgl_broker.librdkafka import library
 
 AHEAD_BYTES = 4_000_000  # of one partition, under the mock's 5 MB
 _PRODUCER = 0

@@ -12,19 +12,15 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 from dgl_broker.errors import InputUnavailable, ServiceFailed
 from dgl_broker.stream.batch import Batch, as_message
 from dgl_broker.stream.clients import consumer_conf, is_cooperative, make_consumer
+from dgl_broker.stream.cluster import DENIED, Cluster
 from dgl_broker.stream.commits import Commits
 from dgl_broker.stream.starting import start_offsets
-from dgl_broker.stream.topics import is_template
+from dgl_broker.topic_names import is_template
 
 log = logging.getLogger(__name__)
 REFRESH_S = 30.0  # metadata: new nights' topics, new partitions, topics that went
 IDLE_S = 1.0  # an empty batch is handed out after this, so that health and metrics stay fresh
 POLL_S = 0.2
-DENIED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)
 
 
 class Source:
@@ -59,13 +55,13 @@ class Source:
         self.start = start
         self.member = member
         self.timeout_s = min(timeout_s, 10.0)
+        self.cluster = Cluster(self.consumer, failures, self.timeout_s)
         self.expired = 0
         self.assigned = set()
         self.positions = {}  # (topic, partition) -> next offset to come
         self.commits = Commits(self.consumer, lambda: make_consumer(kafka, group_id), failures) if member else None
         self._ends = {} if until_eof else None
         self._starts = {}
-        self._partitions = {}
         self._hand = Batch()
         self._next_refresh = 0.0
         self._next_look = 0.0
@@ -88,11 +84,11 @@ class Source:
         missing = [t for t in self.subscription.topics if not is_template(t) and t not in self.subscription.held]
         if missing:
             raise InputUnavailable(f"topic {', '.join(missing)}: not on the cluster, or hidden from this user")
-        places = self._places(self.subscription.held)
+        places = self.cluster.places(self.subscription.held)
         if self._ends is not None:
-            self._ends = {place: self._watermarks(place) for place in places}
+            self._ends = {place: self.cluster.watermarks(place) for place in places}
         if self.start != "committed":
-            self._starts = start_offsets(self.consumer, places, self.start, self._watermarks, self.timeout_s)
+            self._starts = start_offsets(self.consumer, places, self.start, self.cluster.watermarks, self.timeout_s)
             if self.member:
                 self.commits.start_group_at(self._starts)
         self._subscribe()
@@ -195,62 +191,32 @@ class Source:
 
     def lag(self):
         """(topic, partition) -> messages of held partitions that are still to be read, where known."""
-        out = {}
-        for place in self.assigned:
-            low, high = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
-            if high >= 0:
-                out[place] = max(0, high - self.positions.get(place, max(low, 0)))
-        return out
+        behind = {place: self.cluster.behind(place, self.positions.get(place)) for place in self.assigned}
+        return {place: left for place, left in behind.items() if left is not None}
 
     def _look_at_topics(self):
-        self._next_refresh = time.monotonic() + REFRESH_S
-        try:
-            existing = {}
-            for topic in self.subscription.candidates():
-                found = self.consumer.list_topics(topic, timeout=self.timeout_s).topics[topic]
-                if found.error is None:
-                    existing[topic] = sorted(found.partitions)
-                elif found.error.code() in DENIED:
-                    raise InputUnavailable(f"topic {topic}: {found.error.str()}")
-            self._settle_ends()
-            _, removed = self.subscription.update(set(existing), lambda topic: self._is_read(topic, existing[topic]))
-        except KafkaException as error:
-            self._next_refresh = 0.0
-            self.failures.failed("kafka", f"metadata: {error.args[0].str()}")
+        existing = self.cluster.look(self.subscription.candidates())
+        if existing is None:
             return False
-        self.failures.worked("kafka")
-        for topic in removed:
-            self._count_gone(topic, topic in existing)
-        self._partitions |= existing
+        self._next_refresh = time.monotonic() + REFRESH_S
+        if self.member:
+            # Past trailing transaction markers too, so that a partition that is read shows as read to the whole group.
+            self.commits.commit_beyond({place: self.positions[place] for place in self.assigned & set(self.positions)})
+        _, removed = self.subscription.update(set(existing), self._is_read)
+        for place in [p for p in self.assigned if p[0] in removed and p[0] not in existing]:
+            left = self.cluster.behind(place, self.positions.get(place)) or 0
+            log.warning("%s[%d] is gone, with %d offsets unread", *place, left)
+            self.expired += left
         return True
 
-    def _settle_ends(self):
-        """Commit past trailing transaction markers, so that a partition that is read shows as read to the whole group."""
-        if self.member:
-            self.commits.commit_beyond({place: self.positions[place] for place in self.assigned & set(self.positions)})
-
-    def _is_read(self, topic, partitions):
-        if not self.member:
-            return all(self.lag().get((topic, p), 1) == 0 for p in partitions)
-        places = [(topic, p) for p in partitions]
-        committed = self.commits.committed(places, self.timeout_s)
+    def _is_read(self, topic):
+        """Whether the group has committed every partition of a topic to its end."""
+        places = self.cluster.places([topic])
+        committed = self.commits.committed(places, self.timeout_s) if self.member else self.positions
         if committed is None:
             return False
-        marks = {place: self._watermarks(place) for place in places}
-        return all(marks[p][0] == marks[p][1] or committed[p] >= marks[p][1] for p in places)
-
-    def _count_gone(self, topic, exists):
-        for place in [p for p in self.assigned if p[0] == topic]:
-            left = 0 if exists else self.lag().get(place, 0)
-            if left:
-                log.warning("%s[%d] is gone with %d offsets unread", *place, left)
-                self.expired += left
-
-    def _places(self, topics):
-        return [(topic, partition) for topic in sorted(topics) for partition in self._partitions[topic]]
-
-    def _watermarks(self, place):
-        return self.consumer.get_watermark_offsets(TopicPartition(*place), timeout=self.timeout_s)
+        marks = {place: self.cluster.watermarks(place) for place in places}
+        return all(marks[p][0] == marks[p][1] or committed.get(p, 0) >= marks[p][1] for p in places)
 
     def _subscribe(self):
         topics = sorted(self.subscription.held)
@@ -261,7 +227,7 @@ class Source:
             elif self.assigned:
                 self.consumer.unsubscribe()
             return
-        places = [p for p in self._places(topics) if p not in self.assigned]
+        places = [p for p in self.cluster.places(topics) if p not in self.assigned]
         gone = [p for p in self.assigned if p[0] not in self.subscription.held]
         self._on_revoke(self.consumer, [TopicPartition(*p) for p in gone])
         offsets = self._first_offsets(places)
@@ -306,7 +272,7 @@ class Source:
                 if place[0] not in (self.subscription.at_start or ()):
                     offset = 0  # came while we ran: all of it is ours to read
                 elif self._reset == "latest":
-                    offset = self._latest[place] = self._watermarks(place)[1]
+                    offset = self._latest[place] = self.cluster.watermarks(place)[1]
                 else:
                     offset = OFFSET_BEGINNING
             if offset >= 0:
@@ -343,7 +309,7 @@ class Source:
         """Retention overtook us, or the topic was made anew: go on at what there is, and count what was lost."""
         if place not in self.assigned:
             return
-        low, high = self._watermarks(place)
+        low, high = self.cluster.watermarks(place)
         position = self.positions.get(place, low)
         lost = max(0, low - position)
         if lost:

@@ -1,22 +1,6 @@
 """`input.start`: where a run begins in topics that exist when it starts."""
 
-from datetime import UTC, datetime
-
 from confluent_kafka import TopicPartition
-
-
-def parse_start(text):
-    """`input.start` as it is ("committed", "earliest", "latest"), or an ISO time as ms since 1970 (UTC where no zone is given).
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
-    if text in ("committed", "earliest", "latest"):
-        return text
-    when = datetime.fromisoformat(text)
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def start_offsets(consumer, places, start, watermarks, timeout_s):

@@ -3,27 +3,9 @@
 No regular expression over all topics: ZTF's brokers keep announcing old, empty ones, and such a subscription only grows.
 """
 
-import re
 from datetime import UTC, datetime, timedelta
-from string import Formatter
 
-TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")  # what Kafka takes as the name of a topic
-
-
-def is_template(topic):
-    """Whether a topic's name has a date in it, such as `ztf_{night:%Y%m%d}_programid1`."""
-    return "{" in topic or "}" in topic
-
-
-def is_topic_or_template(text):
-    """Whether `text` names a topic, or does so with a night put in."""
-    if not is_template(text):
-        return TOPIC.match(text) is not None
-    try:
-        fields = {(name, conversion) for _, name, _, conversion in Formatter().parse(text) if name is not None}
-        return fields == {("night", None)} and TOPIC.match(text.format(night=datetime(2026, 1, 2))) is not None
-    except (ValueError, IndexError, KeyError):
-        return False
+from dgl_broker.topic_names import is_template
 
 
 def expand(topics, nights, now):

@@ -8,6 +8,7 @@ from dgl_broker.observe import Watch
 from dgl_broker.observe.health import serve
 from dgl_broker.outputs.avro import make_form
 from dgl_broker.outputs.publish import CANDIDATES, DEAD_LETTERS, SCORES, Provenance, Publisher
+from dgl_broker.settings import parse_start
 from dgl_broker.stream.clients import make_producer
 from dgl_broker.stream.delivery import AtLeastOnce, DryRun, ExactlyOnce, transactional_id
 from dgl_broker.stream.failures import Failures
@@ -15,7 +16,6 @@ from dgl_broker.stream.limits import largest_message
 from dgl_broker.stream.run_loop import Rules, RunLoop
 from dgl_broker.stream.sink import Sink
 from dgl_broker.stream.source import Source
-from dgl_broker.stream.starting import parse_start
 from dgl_broker.stream.topics import Subscription
 
 log = logging.getLogger(__name__)

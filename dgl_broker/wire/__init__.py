@@ -3,6 +3,8 @@
 Nothing but `PacketError` leaves this package because of what a message holds.
 """
 
+from fastavro import parse_schema
+
 from dgl_broker.wire.archives import decode_all, packet_from_record
 from dgl_broker.wire.confluent import encode_confluent
 from dgl_broker.wire.containers import encode_container
@@ -12,5 +14,5 @@ from dgl_broker.wire.schema_sources import FolderSchemas, schema_source
 
 __all__ = [
     "DEFAULT", "FolderSchemas", "Limits", "Opened", "Packet", "decode", "decode_all", "encode_confluent", "encode_container",
-    "open_message", "packet_from_record", "schema_source",
+    "open_message", "packet_from_record", "parse_schema", "schema_source",
 ]  # fmt: skip

@@ -1,0 +1,128 @@
+"""`dgl-broker check-config`: every problem of a configuration at once, each with its key, what was found and what was expected.
+
+First what the file and the environment say, then whether the things they name are there: filters, bundle, schemas, clients
+that librdkafka would make. Nothing is asked of the network.
+"""
+
+from pathlib import Path
+
+
+def add_parser(subparsers):
+    """Add the verb to the command."""
+    parser = subparsers.add_parser("check-config", help="every problem of a configuration at once")
+    parser.add_argument("config", type=Path, metavar="broker.yaml")
+
+
+def run(args):
+    """Check; 0 where nothing is wrong, 2 where something is."""
+    from dgl_broker.errors import ConfigError
+    from dgl_broker.settings import check_settings
+
+    settings, problems = check_settings(args.config)
+    remarks = []
+    if settings is not None:
+        problems, remarks = missing_things(settings)
+    for problem in problems:
+        print(problem)
+    for remark in remarks:
+        print(f"note: {remark}")
+    if problems:
+        print(f"{args.config}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+        return ConfigError.exit_code
+    print(f"{args.config}: nothing wrong")
+    return 0
+
+
+def missing_things(settings):
+    """(problems, remarks) of settings that are sound in themselves.
+
+    Returns
+    -------
+    problems : list of Problem
+        What would keep `run` from starting.
+    remarks : list of str
+        What an operator should know.
+    """
+    problems, remarks = [], []
+    bundle = _check_bundle(settings, problems)
+    _check_filters(settings, bundle, problems)
+    _check_schemas(settings, problems, remarks)
+    _check_clients(settings, problems)
+    if settings.filters == []:
+        remarks.append("filters: []: everything scorable is scored, and nothing is a candidate")
+    if settings.metrics.port is not None and settings.metrics.host not in ("127.0.0.1", "::1", "localhost"):
+        remarks.append(
+            f"metrics.host {settings.metrics.host}: who can reach this port reads the metrics, unasked for a password"
+        )
+    return problems, remarks
+
+
+def _try(problems, key, work, expected):
+    """The result of `work`, or None with its error as a problem of `key`."""
+    from dgl_broker.errors import DglError
+    from dgl_broker.settings import Problem
+
+    try:
+        return work()
+    except DglError as error:
+        found = " ".join(str(error).split())
+        if not any(p.key == key and p.found == found for p in problems):
+            problems.append(Problem(key, found, expected))
+        return None
+
+
+def _check_bundle(settings, problems):
+    from dgl_broker.model import load_bundle
+
+    def load():
+        return load_bundle(settings.bundle, survey=settings.survey)
+
+    return _try(problems, "bundle", load, "the id of a shipped bundle, or a sound bundle's folder")
+
+
+def _check_filters(settings, bundle, problems):
+    from dgl_broker.selection import FilterSet, load_filter, predicate
+
+    sound = []
+    for n, name in enumerate(settings.filters_in_force):
+        key = "filters" if settings.filters is None else f"filters.{n}"
+        read = _try(problems, key, lambda name=name: load_filter(name), "a sound filter, by file or by name of a shipped one")
+        sound += [] if read is None else [read]
+    together = _try(problems, "filters", lambda: FilterSet(sound), "filters that go together")
+    if together is not None:
+        _try(problems, "filters", lambda: together.check_survey(settings.survey), f"filters for {settings.survey}")
+        if bundle is not None:
+            _try(problems, "filters", lambda: together.check_bundle(bundle.sha256), "filters tuned for this bundle")
+    remember = settings.companions.remember
+    if remember:
+        key = "companions.remember"
+        _try(problems, key, lambda: predicate(remember, key), "criteria as in a filter's `require`")
+
+
+def _check_schemas(settings, problems, remarks):
+    from dgl_broker.settings import Problem
+    from dgl_broker.wire import FolderSchemas
+
+    place = settings.input.schemas
+    if place is not None and "://" not in place:
+        _try(problems, "input.schemas", lambda: FolderSchemas(place), "a folder of schemas, or a registry's URL")
+    elif place is None and settings.survey == "lsst":
+        remarks.append("input.schemas is not set: framed LSST packets, as the survey sends them, cannot be read without")
+    desc = settings.output.desc
+    if desc is not None and not Path(desc.schemas).is_dir():
+        problems.append(Problem("output.desc.schemas", desc.schemas, "a folder with the official schemas"))
+
+
+def _check_clients(settings, problems):
+    from dgl_broker.stream.clients import make_consumer, make_producer
+    from dgl_broker.stream.delivery import transactional_id
+
+    quiet = {"log_level": 0}
+    kafka, group = settings.kafka, settings.group_id
+    transactional = transactional_id(kafka, group) if settings.delivery == "exactly_once" else None
+
+    def make_both():
+        make_consumer(kafka | quiet, group).close()
+        make_producer(kafka | quiet, transactional)
+
+    _try(problems, "kafka", make_both, "keys that go together")

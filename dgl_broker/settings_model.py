@@ -1,0 +1,233 @@
+"""The keys of `broker.yaml`, their kinds and defaults. `settings` reads them.
+
+Only `survey`, `kafka.bootstrap.servers` and `input.topics` must be given.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+from dgl_broker.topic_names import TOPIC, is_topic_or_template
+
+SCORABLE, ALL, NONE = "scorable", "all", "none"
+SECRET = re.compile(r"(password|secret|passphrase|key\.pem)\Z")
+
+
+def is_secret_kafka_key(key):
+    """Whether a librdkafka key holds a secret."""
+    return SECRET.search(key) is not None
+
+
+def password_in_url(url):
+    """The password in `scheme://user:password@host`, or None."""
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def _expect(test, expected):
+    """Validator that asks `test(value)` and otherwise says `expected`."""
+
+    def check(value):
+        if not test(value):
+            raise ValueError(expected)
+        return value
+
+    return check
+
+
+def parse_start(text):
+    """`input.start` as it is ("committed", "earliest", "latest"), or an ISO time as ms since 1970 (UTC where no zone is given).
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if text in ("committed", "earliest", "latest"):
+        return text
+    when = datetime.fromisoformat(text)
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _is_start(text):
+    try:
+        parse_start(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(value):
+    if value in (ALL, SCORABLE, NONE) or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
+        return value
+    raise ValueError("'all', 'scorable', 'none' or a rate from 0 to 1")
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Topic = Annotated[str, AfterValidator(_expect(TOPIC.match, "a topic's name: letters, digits, '.', '_' and '-', at most 249"))]
+InputTopic = Annotated[
+    str,
+    AfterValidator(
+        _expect(is_topic_or_template, "a topic's name, or a template with the date in it such as ztf_{night:%Y%m%d}_programid1")
+    ),
+]
+Device = Annotated[str, AfterValidator(_expect(re.compile(r"cpu|cuda(:\d+)?").fullmatch, "'cpu', 'cuda' or 'cuda:N'"))]
+Start = Annotated[str, AfterValidator(_expect(_is_start, "'committed', 'earliest', 'latest' or an ISO time"))]
+HttpUrl = Annotated[str, AfterValidator(_expect(re.compile(r"https?://[^\s/]+.*").fullmatch, "an http:// or https:// URL"))]
+
+
+class Section(BaseModel):
+    """A mapping of the file: nothing unknown in it, nothing converted on the quiet."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Input(Section):
+    """What is read."""
+
+    topics: list[InputTopic] = Field(min_length=1, description="topics to read, by name or by a template with the night's date")
+    nights: Count = Field(2, description="how many nights a template stands for, the present one included")
+    start: Start = Field("committed", description="where to start in topics that exist at the start")
+    schemas: str | None = Field(None, description="folder or registry URL of the packets' schemas")
+    schemas_user: str | None = Field(None, description="user of the registry that `schemas` names")
+    schemas_password: SecretStr | None = Field(None, description="its password, from the environment")
+    programids: list[int] = Field([1], description="ZTF programmes whose alerts may be published; 1 is the public one")
+
+
+class Desc(Section):
+    """DESC's `BrokerMessage`, for its stations; v10 LSST alerts only."""
+
+    topic: Topic = Field(description="topic of the messages")
+    schemas: str = Field(description="folder with fastdb.v10_0_0.BrokerMessage.avsc and the official lsst.v10_0 schemas")
+    broker_name: str = Field("dgl-broker", description="brokerName, agreed with DESC; it never changes")
+    classifier_name: str = Field("DeepGraviLens", description="classifierName")
+    class_id: int = Field(2221, description="class that p_lsn is given to: 2221, SN-like/Other; the rest goes to 200, Residual")
+
+
+class Output(Section):
+    """What is written. `None` for the three topics means `dgl.<survey>.scores`, `.candidates`, `.deadletters`."""
+
+    scores: Topic | None = None
+    candidates: Topic | None = None
+    dead_letters: Topic | None = None
+    registry: HttpUrl | None = Field(None, description="schema registry for our schemas; without: Avro containers")
+    registry_user: str | None = None
+    registry_password: SecretStr | None = None
+    refused: Annotated[str | float, BeforeValidator(_refused)] = Field(SCORABLE, description="which refusals are published")
+    spill: str = Field("spill", description="folder for dead letters larger than the broker's limit")
+    desc: Desc | None = None
+
+
+class Batch(Section):
+    """When a batch closes: on size or on age, whichever comes first."""
+
+    max_alerts: Annotated[int, Field(ge=1, le=100_000)] = 256
+    max_wait_s: Positive = 1.0
+
+
+class Companions(Section):
+    """The store of earlier stamps (`companions.py`)."""
+
+    store: Literal["none", "redis"] = "none"
+    url: str | None = None
+    remember: dict[str, Any] = Field(default_factory=dict, description="criteria on the packet, as in a filter's `require`")
+    expire_days: Positive = 30.0
+
+
+class Overload(Section):
+    """What is let go when we are late."""
+
+    max_age_s: Positive | None = Field(None, description="alerts older than this by Kafka's timestamp are refused `too_old`")
+
+
+class MetricsPort(Section):
+    """Where /metrics, /healthz and /readyz are served; `port` None is nowhere."""
+
+    port: Port | None = None
+    host: str = "127.0.0.1"
+
+
+class Service(Section):
+    """How long Kafka and the registry may fail before the process gives up (exit 5)."""
+
+    max_failures: Count = Field(10, description="failures in a row")
+    timeout_s: Positive = Field(30.0, description="for one answer")
+
+
+class Log(Section):
+    """How the log is written, to standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    """All of it. `kafka` holds librdkafka's own keys, unchanged."""
+
+    survey: Literal["ztf", "lsst"] = Field(description="'ztf' or 'lsst'")
+    bundle: str = Field("default", description="id of a shipped bundle, or the folder of one")
+    device: Device = "cpu"
+    delivery: Literal["at_least_once", "exactly_once"] = "at_least_once"
+    prevalence: Annotated[float, Field(gt=0, lt=1)] = Field(1e-6, description="share of lensed supernovae in the stream")
+    filters: list[str] | None = Field(None, description="files, or names of shipped filters; [] scores everything")
+    kafka: dict[str, str | int | float | bool] = Field(description="librdkafka's keys, bootstrap.servers among them")
+    input: Input
+    output: Output = Output()
+    batch: Batch = Batch()
+    companions: Companions = Companions()
+    overload: Overload = Overload()
+    metrics: MetricsPort = MetricsPort()
+    service: Service = Service()
+    log: Log = Log()
+    status: str | None = Field(None, description="folder where each worker says which filters it has in force")
+
+    @field_validator("filters")
+    @classmethod
+    def _no_filter_twice(cls, value):
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("each filter once")
+        return value
+
+    @property
+    def filters_in_force(self):
+        """The filters of the file, or the shipped one of the survey where the file says nothing."""
+        return [f"lensed_sn_{self.survey}"] if self.filters is None else list(self.filters)
+
+    @property
+    def group_id(self):
+        """The consumer group."""
+        return str(self.kafka.get("group.id", f"dgl-broker-{self.survey}"))
+
+    @property
+    def scores_topic(self):
+        """Topic of the score records."""
+        return self.output.scores or f"dgl.{self.survey}.scores"
+
+    @property
+    def candidates_topic(self):
+        """Topic of what passes a filter."""
+        return self.output.candidates or f"dgl.{self.survey}.candidates"
+
+    @property
+    def dead_letters_topic(self):
+        """Topic of what could not be read."""
+        return self.output.dead_letters or f"dgl.{self.survey}.deadletters"
+
+    @property
+    def published_programids(self):
+        """ZTF programmes whose alerts may be published; None where the survey has no programmes."""
+        return frozenset(self.input.programids) if self.survey == "ztf" else None
+
+    def secrets(self):
+        """Every secret text in here, for the log to leave out."""
+        found = [str(v) for k, v in self.kafka.items() if is_secret_kafka_key(k)]
+        found += [s.get_secret_value() for s in (self.input.schemas_password, self.output.registry_password) if s]
+        found += [password_in_url(u) for u in (self.companions.url, self.input.schemas, self.output.registry) if u]
+        return [secret for secret in found if secret]

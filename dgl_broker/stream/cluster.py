@@ -1,0 +1,83 @@
+"""What the cluster says of topics: which there are, their partitions, where these begin and end."""
+
+import logging
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from dgl_broker.errors import InputUnavailable
+
+log = logging.getLogger(__name__)
+DENIED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+
+
+class Cluster:
+    """Questions to the cluster, through a consumer's connections.
+
+    Parameters
+    ----------
+    consumer : confluent_kafka.Consumer
+    failures : dgl_broker.stream.failures.Failures
+    timeout_s : float
+        For one answer.
+    """
+
+    def __init__(self, consumer, failures, timeout_s):
+        self.consumer = consumer
+        self.failures = failures
+        self.timeout_s = timeout_s
+        self.partitions = {}  # topic -> its partitions, as last seen
+
+    def look(self, topics):
+        """Those of `topics` that exist, as {topic: partitions}; None where the cluster does not answer.
+
+        Raises
+        ------
+        InputUnavailable
+            If one may not be read.
+        ServiceFailed
+            If the cluster has not answered too often in a row.
+        """
+        existing = {}
+        try:
+            for topic in topics:
+                found = self.consumer.list_topics(topic, timeout=self.timeout_s).topics[topic]
+                if found.error is None:
+                    existing[topic] = sorted(found.partitions)
+                elif found.error.code() in DENIED:
+                    raise InputUnavailable(f"topic {topic}: {found.error.str()}")
+        except KafkaException as error:
+            self.failures.failed("kafka", f"metadata: {error.args[0].str()}")
+            return None
+        self.failures.worked("kafka")
+        self.partitions |= existing
+        return existing
+
+    def places(self, topics):
+        """(topic, partition) of all partitions of these topics."""
+        return [(topic, partition) for topic in sorted(topics) for partition in self.partitions.get(topic, ())]
+
+    def watermarks(self, place):
+        """(first offset there is, offset after the last), asked for now; retried until the cluster answers.
+
+        Raises
+        ------
+        ServiceFailed
+            If it has not answered too often in a row.
+        """
+        while True:
+            try:
+                marks = self.consumer.get_watermark_offsets(TopicPartition(*place), timeout=self.timeout_s)
+            except KafkaException as error:
+                marks, text = None, error.args[0].str()
+            if marks is not None:
+                return marks
+            self.failures.failed("kafka", f"offsets of {place[0]}[{place[1]}]: {text}")
+
+    def behind(self, place, position):
+        """Messages of a partition after `position`, as far as the last fetch told; None where it told nothing."""
+        low, high = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        return None if high < 0 else max(0, high - (max(low, 0) if position is None else position))

@@ -1,0 +1,153 @@
+"""Apache Kafka for tests: its jars from Maven, one broker process on free loopback ports, ready in some seconds."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+HERE = Path(__file__).parent
+# Kept between runs, and out of git.
+JARS = Path(os.environ.get("DGL_KAFKA_JARS") or HERE.parents[1] / ".tox/kafka/libs")
+START_S = 60.0
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+num.partitions=8
+auto.create.topics.enable=true
+message.max.bytes=5000000
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+log.retention.check.interval.ms=1000
+log.segment.delete.delay.ms=500
+"""
+
+
+def fetch_jars():
+    """Folder with the broker's jars, fetched once; None where Java or Maven is missing or nothing can be fetched."""
+    if shutil.which("java") is None:
+        return None
+    JARS.mkdir(parents=True, exist_ok=True)
+    with open(JARS.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist: one worker fetches
+        if not (JARS / ".complete").exists():
+            if shutil.which("mvn") is None:
+                return None
+            command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
+            command += ["-DincludeScope=runtime", f"-DoutputDirectory={JARS}"]
+            if subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600).returncode:
+                return None
+            (JARS / ".complete").touch()
+    return JARS
+
+
+def free_ports(n):
+    """`n` ports that nothing listens on now."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(n)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Topics:
+    """Topics of the broker at `bootstrap_servers`."""
+
+    def __init__(self, bootstrap_servers):
+        self.bootstrap_servers = bootstrap_servers
+        quiet = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}  # it may not be up yet
+        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, **quiet})
+
+    def create_topic(self, name, n_partitions=1, **config):
+        """A topic, there when this returns; dots of the configuration's keys as underscores."""
+        settings = {k.replace("_", "."): str(v) for k, v in config.items()}
+        self.admin.create_topics([NewTopic(name, n_partitions, 1, config=settings)])[name].result(30)
+
+    def add_partitions(self, name, n_partitions):
+        """Bring a topic up to this many partitions."""
+        self.admin.create_partitions([NewPartitions(name, n_partitions)])[name].result(30)
+
+    def delete_topic(self, name):
+        """Delete a topic."""
+        self.admin.delete_topics([name])[name].result(30)
+
+
+class KafkaBroker(Topics):
+    """One broker, its data in `folder`. It can be stopped, started again, killed and halted.
+
+    Parameters
+    ----------
+    folder : path
+        For its configuration, data and log.
+    jars : path
+    more : str
+        Further lines of server.properties.
+    """
+
+    def __init__(self, folder, jars, more=""):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*"]
+        port, controller = free_ports(2)
+        super().__init__(f"127.0.0.1:{port}")
+        self.properties = self.folder / "server.properties"
+        text = PROPERTIES.format(port=port, controller=controller, data=self.folder / "data") + more
+        self.properties.write_text(text)
+        self.process = None
+        self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", "dGVzdC1jbHVzdGVyLWlkMQ", "-c", str(self.properties))
+        self.start()
+
+    def _run(self, *command):
+        subprocess.run([*self._java, *command], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+    def start(self):
+        """Start and wait until it answers."""
+        with open(self.folder / "broker.log", "ab") as log:
+            command = [*self._java, "kafka.Kafka", str(self.properties)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        began = time.monotonic()
+        while True:
+            if self.process.poll() is not None or time.monotonic() - began > START_S:
+                raise RuntimeError(f"Kafka did not start; see {self.folder / 'broker.log'}")
+            with contextlib.suppress(KafkaException):
+                self.admin.list_topics(timeout=1)
+                return
+
+    def stop(self):
+        """End it in order."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.process = None
+
+    def kill(self):
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(20)
+
+    def halt(self, halted=True):
+        """SIGSTOP, or SIGCONT with False."""
+        self.process.send_signal(signal.SIGSTOP if halted else signal.SIGCONT)
