@@ -158,12 +158,12 @@ def test_stream_mix_follows_the_rates_of_all_objects_of_a_kind():
 def test_every_kind_of_negative_has_a_rate_with_its_source():
     from dgl_broker.sim.system import CLASS_OF_KIND
 
-    table = mixes.tables()
     negatives = {k for k, label in CLASS_OF_KIND.items() if label in ("no_lens", "lens")}
     for survey in ("lsst", "ztf"):
-        assert set(table["stream"][survey]) == negatives
-        assert all(e["source"] and e["rate"] > 0 for e in table["stream"][survey].values())
-    assert set(table["hard"]) <= negatives
+        table = mixes.sourced_rates(survey)
+        assert set(table) == negatives
+        assert all(entry["source"] and entry["rate"] > 0 for entry in table.values())
+    assert set(mixes.tables()["hard"]) <= negatives
     assert mixes.missing_kinds("hard", "lsst", ["agn", "sn_ia_lrg"])
     with pytest.raises(ConfigError):
         mixes.rates("des")

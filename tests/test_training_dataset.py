@@ -37,7 +37,8 @@ class Source:
 
     def packets(self, seed, index, kind):
         self.calls += 1
-        system = SimpleNamespace(kind=kind, label=CLASS_OF_KIND[kind], galaxy_id=index)
+        truth = {"lens_mag_i": 19.5, "host_mag_i": 23.0} if kind != "agn" else {"host_mag_i": 21.0}
+        system = SimpleNamespace(kind=kind, label=CLASS_OF_KIND[kind], galaxy_id=index, truth=truth)
         if index % 5 == 0:
             return system, []
         packets = []

@@ -85,10 +85,10 @@ def test_the_null_has_the_shares_of_the_stream_and_none_that_fails_the_pre_cuts(
     rows, objects = choose_null(made.labels, "lsst")
     assert (made.labels["precut"][rows] == 1).all() and (made.labels["class"][rows] < 2).all()
     rate = rates("lsst")
-    # A tenth of the AGN pass: shares 520000 : 300000 : 28000. 750 objects of each, of AGN 75; these set the scale.
+    # 750 SNe, 750 SNe in red galaxies and 75 AGN pass; the rates are after the pre-cuts, so the AGN set the scale.
     assert objects["agn"] == 75
-    assert objects["sn_ia_host"] == round(75 * rate["sn_ia_host"] / (0.1 * rate["agn"]))
-    assert objects["sn_ia_lrg"] == round(75 * rate["sn_ia_lrg"] / (0.1 * rate["agn"]))
+    assert objects["sn_ia_host"] == round(75 * rate["sn_ia_host"] / rate["agn"])
+    assert objects["sn_ia_lrg"] == round(75 * rate["sn_ia_lrg"] / rate["agn"])
 
 
 def test_a_system_in_two_splits_stops_the_training(tmp_path):

@@ -1,10 +1,12 @@
 """The two mixes of negatives, never mingled: `hard` (each hard kind equally often) and `stream` (by rates in the sky).
 
-Rates and their sources are in `mixes.json`. A weight belongs to an object; the lensed supernovae keep weight 1, and only their
-own shares of Ia and CC and of brightness, as the simulator draws them, are in the completeness.
+Rates and their sources are those of `dgl_broker.sim.rates`, objects a year after the shipped pre-cuts. A weight belongs to
+an object; the lensed supernovae keep weight 1, and only their own shares of Ia and CC and of brightness, as the simulator
+draws them, are in the completeness.
 """
 
 import json
+from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -19,18 +21,31 @@ def tables():
     return json.loads((files("dgl_broker.evaluation") / "mixes.json").read_text())
 
 
-def rates(survey):
-    """Objects with an alert in a year, by kind.
+@lru_cache(maxsize=4)
+def sourced_rates(survey):
+    """Objects a year of each kind of negative after the shipped pre-cuts: kind -> {"rate", "source"}, for cards and reports.
 
     Raises
     ------
     ConfigError
         For a survey without a table.
     """
-    stream = tables()["stream"]
-    if survey not in stream:
-        raise ConfigError(f"mix stream: no rates for survey {survey!r}, expected one of {', '.join(stream)}")
-    return {kind: float(entry["rate"]) for kind, entry in stream[survey].items()}
+    from dgl_broker.sim.rates import stream_rates
+    from dgl_broker.sim.system import CLASS_OF_KIND
+
+    if survey not in ("lsst", "ztf"):
+        raise ConfigError(f"mix stream: no rates for survey {survey!r}, expected lsst or ztf")
+    negative = {kind for kind, label in CLASS_OF_KIND.items() if label in ("no_lens", "lens")}
+    return {
+        kind: {"rate": float(f"{rate.objects_per_year:.4g}"), "source": rate.source}
+        for kind, rate in stream_rates(survey).items()
+        if kind in negative
+    }
+
+
+def rates(survey):
+    """Objects a year of each kind of negative after the shipped pre-cuts."""
+    return {kind: entry["rate"] for kind, entry in sourced_rates(survey).items()}
 
 
 def weights(mix, survey, kind, positive, all_kinds=None):
@@ -45,8 +60,9 @@ def weights(mix, survey, kind, positive, all_kinds=None):
     positive : array of bool, shape (n,)
         Lensed supernovae: weight 1.
     all_kinds : array of str, optional
-        Kinds of all negative objects of the sample, of which those judged are a part (at the k-th detection only those that
-        have it): the rate of a kind is shared among all of its objects. Without: those judged.
+        Kinds of all negative objects of the sample that pass the pre-cuts at least once, of which those judged are a part
+        (at the k-th detection only those that have it): the rate of a kind is shared among all of them. Without: those
+        judged.
 
     Returns
     -------

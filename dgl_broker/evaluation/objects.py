@@ -57,11 +57,14 @@ class Objects:
         _, first = np.unique(self.object, return_index=True)
         self.kind_of_object = self.kind[first]
         self.positive_object = self.positive[first]
+        passed = np.zeros(len(self.name), bool)
+        passed[self.object[np.asarray(labels["precut"]) != 0]] = True
+        self.passes_once = passed
 
     @property
     def negative_kinds(self):
-        """Kind of every negative object, whether or not it is judged."""
-        return self.kind_of_object[~self.positive_object]
+        """Kind of every negative object that passes the pre-cuts at least once, whether or not it is judged."""
+        return self.kind_of_object[~self.positive_object & self.passes_once]
 
     def judged(self, rows):
         """`Judged` of these rows of the table."""

@@ -123,6 +123,7 @@ def rows_of_system(source, campaign, index):
         rows.append(
             {
                 **labels_of(alert, example, label),
+                **brightness_of(system.truth),
                 "split": split,
                 "seed": seed,
                 "system": index,
@@ -136,6 +137,13 @@ def rows_of_system(source, campaign, index):
         )
     counts["kept"] += len(examples)
     return examples, rows, counts
+
+
+def brightness_of(truth):
+    """i magnitudes of the galaxies, as the simulator's truth has them: lens, the transient's host, the brighter of both."""
+    lens, source = truth.get("lens_mag_i"), truth.get("host_mag_i")
+    there = [m for m in (lens, source) if m is not None]
+    return {"lens_mag": lens, "source_mag": source, "host_mag": min(there, default=None)}
 
 
 def labels_of(alert, example, label):
@@ -158,7 +166,7 @@ def labels_of(alert, example, label):
         "stamp_sharpness": example.completeness.stamp_sharpness,
         "reliability": alert.reliability,
     }
-    truth = ("n_images", "separation_arcsec", "magnification", "z_lens", "z_source", "host_mag")
+    truth = ("n_images", "separation_arcsec", "magnification", "z_lens", "z_source", "lens_mag", "source_mag", "host_mag")
     found.update({name: label[name] for name in truth if label.get(name) is not None})
     return found
 

@@ -46,7 +46,9 @@ COLUMNS = {
     "magnification": (np.float32, np.nan),
     "z_lens": (np.float32, np.nan),
     "z_source": (np.float32, np.nan),
-    "host_mag": (np.float32, np.nan),
+    "lens_mag": (np.float32, np.nan),  # i, behind Milky-Way dust: of the lens
+    "source_mag": (np.float32, np.nan),  # of the galaxy in which it happens
+    "host_mag": (np.float32, np.nan),  # of the brighter of the two
     "precut": (np.int8, -1),  # shipped pre-cuts: 1 passed, 0 failed, -1 not judged
 }
 STRATA = {"n_detections": "curve_detections", "n_bands": "bands_used", "flux_njy": "flux_njy", "snr": "snr"}

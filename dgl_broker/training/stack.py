@@ -66,18 +66,13 @@ def choose_null(labels, survey, seed=0):
         rows = np.flatnonzero(negative)
         return rows, _objects_by_kind(labels, rows)
     passed = negative & (np.asarray(labels["precut"]) != 0)
-    names = _object_names(labels)
-    kinds = np.asarray(labels["kind"])
-    _, first = np.unique(names[negative], return_index=True)
-    all_objects = np.flatnonzero(negative)[first]
+    names, kinds = _object_names(labels), np.asarray(labels["kind"])
     _, first = np.unique(names[passed], return_index=True)
     objects = np.flatnonzero(passed)[first]
     rate = mixes.rates(survey)
-    present, of = np.unique(kinds[all_objects], return_counts=True)
-    share, number = {}, {}
-    for kind, n in zip(present.tolist(), of):
-        number[kind] = int((kinds[objects] == kind).sum())
-        share[kind] = rate.get(kind, 0.0) * number[kind] / n
+    present, count = np.unique(kinds[objects], return_counts=True)
+    number = {str(kind): int(n) for kind, n in zip(present, count)}
+    share = {kind: rate.get(kind, 0.0) for kind in number}
     total = sum(share.values())
     if total <= 0:
         raise ConfigError("null: no negative object passes the pre-cuts; nothing to make p-values from")
@@ -172,8 +167,8 @@ def fit_stack(card, networks, tables, settings, device="cpu", seed=1):
         },
     }
     if card["survey"] is not None:
-        table = mixes.tables()
-        card["prior"]["mixes"] = {"hard": table["hard"], "stream": table["stream"][card["survey"]]}
+        stream = mixes.sourced_rates(card["survey"])
+        card["prior"]["mixes"] = {"hard": mixes.tables()["hard"], "stream": stream}
     bundle = make_bundle(card, networks, fusion)
     rows, objects = choose_null(tables["null"].labels, card["survey"], seed)
     negatives = tables["null"].select(rows)
