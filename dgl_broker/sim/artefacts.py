@@ -1,7 +1,7 @@
 """Detections that are no sources: cosmic rays, bad columns, dipoles of misregistered cores, static lenses badly subtracted.
 
-Each is put into the images of one or a few visits; these are searched as the survey searches them: peaks of the difference image
-convolved with the PSF that exceed five sigma, of either sign.
+Each is put into the images of one or a few visits; these are searched as the survey searches them: peaks of either sign of the
+difference image convolved with the PSF that exceed five sigma.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter
 from scipy.signal import fftconvolve
 
 from dgl_broker.sim.association import THRESHOLD, Detection
-from dgl_broker.sim.stamps import visit_frame
+from dgl_broker.sim.stamps import noise_generator, visit_frame
 
 PATCH_SIDE = {"lsst": 150, "ztf": 96}  # wide enough for the largest stamp around any peak in the searched middle
 SEARCH_RADIUS_ARCSEC = {"lsst": 3.0, "ztf": 12.0}
@@ -71,8 +71,19 @@ def search(sky, i, patch, radius_arcsec):
         for axis, (a, b, c) in enumerate(((here[1, 0], here[1, 1], here[1, 2]), (here[0, 1], here[1, 1], here[2, 1]))):
             bend = a - 2 * b + c
             place[axis] += 0.5 * (a - c) / bend if bend < 0 else 0.0
-        found.append((*place, float(matched[row, column]), float(error[row, column])))
+        flux, sigma = _fit(sky, i, patch, row, column, *place)
+        if abs(flux) > THRESHOLD * sigma:
+            found.append((*place, flux, sigma))
     return sorted(found, key=lambda p: -abs(p[2]) / p[3])
+
+
+def _fit(sky, i, patch, row, column, x, y):
+    """PSF flux at a sub-pixel place and its error, on 41 pixels around (row, column)."""
+    rows, columns = (slice(max(at - 20, 0), at + 21) for at in (row, column))
+    psf = sky.psf(i, patch.x[columns] - x, patch.y[rows] - y)
+    norm = np.sum(psf * psf)
+    flux = np.vdot(patch.difference[rows, columns], psf) / norm
+    return float(flux), float(np.sqrt(np.vdot(patch.difference_variance[rows, columns], psf * psf)) / norm)
 
 
 def _affected(sky, kind, rng):
@@ -87,7 +98,7 @@ def _affected(sky, kind, rng):
 
 
 def _errors(kind, rng):
-    """What the subtraction gets wrong: scale_error, (east, north) shift in units of the FWHM, width_error; for unit strength."""
+    """What the subtraction gets wrong for unit strength: scale_error, (east, north) shift in units of the FWHM, width_error."""
     angle = rng.uniform(0, 2 * np.pi)
     direction = np.array([np.cos(angle), np.sin(angle)])
     if kind == "dipole":
@@ -105,7 +116,7 @@ def artefact_detections(sky, rng):
     side = PATCH_SIDE[sky.survey]
     found = []
     for i in _affected(sky, kind, rng):
-        frame = visit_frame(sky.system, sky.survey, i)
+        frame = visit_frame(sky, i)
         x_lo, y_lo = int(np.floor(frame.x)) - side // 2, int(np.floor(frame.y)) - side // 2
         corner = x_lo - frame.x, y_lo - frame.y
         wanted = 5.5 * np.exp(rng.exponential(0.7))
@@ -129,7 +140,7 @@ def artefact_detections(sky, rng):
                 "shift": strength * shift,
                 "width_error": float(np.clip(strength * width, -0.33, 0.33)),
             }
-        patch = sky.render(i, *corner, side, side, frame.rng, **extra)
+        patch = sky.render(i, *corner, side, side, noise_generator(sky, i), **extra)
         peaks = search(sky, i, patch, SEARCH_RADIUS_ARCSEC[sky.survey])
         kept = []
         for x, y, flux, error in peaks:

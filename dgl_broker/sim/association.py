@@ -3,7 +3,8 @@
 Detection: sources of one sign merge where the PSF-convolved difference image has one peak for them. The peaks are those of the
 Gaussian mixture of equal noise-equivalent width, found by mean shift from every source (an ascent to the local maximum): two
 equal sources merge below 1.2 FWHM, unequal ones farther. A peak is a detection when its PSF flux is more than five times its
-error. Association: a detection within the radius of a known object of the system belongs to the nearest, else it starts a new one.
+error. Association: a detection within the radius of a known object of the system belongs to the nearest one, else it starts a
+new object.
 """
 
 from dataclasses import dataclass, field

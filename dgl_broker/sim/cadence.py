@@ -1,8 +1,8 @@
 """When, in which band and how deep a survey looks at a point: its own table where given, else a model with its statistics.
 
 Tables: `cadence/visits_rubin.npz` (Rubin baseline v3.0) and `visits_ztf.npz` (real pointings) in the folder of simulator data:
-for 400 points `ra_deg`, `dec_deg`, and visits `mjd`, `band`, `five_sigma_depth_mag` between `offset`s. The model's numbers below
-were measured on these tables (wide survey: 600 to 1200 Rubin visits, 300 to 3000 ZTF visits a point).
+for 400 points `ra_deg`, `dec_deg`, and visits `mjd`, `band`, `five_sigma_depth_mag` between `offset`s. The model's numbers
+below were measured on these tables (wide survey: 600 to 1200 Rubin visits, 300 to 3000 ZTF visits a point).
 """
 
 from dataclasses import dataclass

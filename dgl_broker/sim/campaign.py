@@ -16,7 +16,7 @@ TEMPLATE_BEFORE_DAYS = (120.0, 500.0)  # when they were taken, before the first 
 
 @dataclass
 class Campaign:
-    """A system as a survey found it; `sky` and `measurer` hold the visits, `objects` the detections."""
+    """A system as a survey found it; `sky` and `measurer` hold the visits (None without visits), `objects` the detections."""
 
     system: object
     sky: object
@@ -25,8 +25,8 @@ class Campaign:
 
     @property
     def visits(self):
-        """Visits considered."""
-        return self.sky.visits
+        """Visits considered; None where there are none."""
+        return None if self.sky is None else self.sky.visits
 
 
 def source_fluxes(system, visits):
@@ -42,8 +42,7 @@ def source_fluxes(system, visits):
     n = len(visits)
     bands = np.unique(visits.band)
     rng = system.rng(12)
-    start = visits.mjd_tai[0] if n else system.reference_mjd_tai
-    early = start - rng.uniform(*TEMPLATE_BEFORE_DAYS, (6, TEMPLATE_EPOCHS))[bands]
+    early = visits.mjd_tai[0] - rng.uniform(*TEMPLATE_BEFORE_DAYS, (6, TEMPLATE_EPOCHS))[bands]
     times = np.concatenate([visits.mjd_tai, early.ravel()])
     filters = np.concatenate([visits.band, np.repeat(bands, TEMPLATE_EPOCHS)])
     flux = np.asarray(system.variability.flux_njy(times, filters), float).reshape(-1, len(times))
@@ -64,6 +63,8 @@ def run_campaign(system, survey, visits=None):
         Instead of those drawn for the system.
     """
     visits = draw_visits(system, survey) if visits is None else visits
+    if not len(visits):
+        return Campaign(system=system, sky=None, measurer=None, objects=[])
     sky = Sky(system, visits, *source_fluxes(system, visits))
     measurer = Measurer(sky, system.rng(13))
     detections = detect(measurer, system.rng(14))

@@ -5,7 +5,8 @@ import numpy as np
 from dgl_broker.alert import BANDS
 from dgl_broker.sim import quality
 from dgl_broker.sim.identity import sky_place, unique_id
-from dgl_broker.sim.stamps import LSST_SIDES, PSF_SIDE, cut, footprint_side, visit_patch
+from dgl_broker.sim.solar_system import moving_object_record
+from dgl_broker.sim.stamps import LSST_SIDES, PSF_SIDE, cut, footprint_side, visit_frame, visit_patch
 from dgl_broker.surveys.lsst import write
 
 HISTORY_DAYS = 365.25  # Rubin's packets reach twelve months back
@@ -37,7 +38,7 @@ class LsstAlerts:
         for o in campaign.objects:
             for d in o.detections:
                 self.by_visit.setdefault(d.visit, []).append(d)
-        self._sources, self._forced, self._patches = {}, {}, {}
+        self._sources, self._forced, self._patches, self._summaries = {}, {}, {}, {}
         self.object_rows = [self._object_rows(o) for o in campaign.objects]
 
     def _object_rows(self, dia_object):
@@ -61,6 +62,8 @@ class LsstAlerts:
             "template_error": photometry.template_error,
             "static": photometry.static,
             "first_visit": d[0].visit,
+            "normal": self.system.rng(10_000 + dia_object.number).standard_normal((len(d), 12)),
+            "uniform": self.system.rng(20_000 + dia_object.number).uniform(size=(len(d), 8)),
             "bands": [BANDS[b] for b in self.v.band[visit]],
         }
 
@@ -92,21 +95,21 @@ class LsstAlerts:
     def _source_record(self, number, k):
         rows, d = self.object_rows[number], self.c.objects[number].detections[k]
         v, i = self.v, d.visit
-        rng = self.system.rng(1_000_000 + 64 * i + self._rank(d))
+        normal, uniform = rows["normal"][k], rows["uniform"][k]
         snr = abs(d.flux) / d.error
         fake = d.kind != "source"
         ra, dec = sky_place(self.system.ra, self.system.dec, d.east, d.north)
         frame_x, frame_y = self._place_on_detector(d)
         fwhm_px = self.c.measurer.effective_fwhm[i] / v.pixel_scale
-        centroid = 0.45 * fwhm_px / snr * np.exp(0.3 * rng.standard_normal(2))  # as stated by real packets
+        centroid = 0.45 * fwhm_px / snr * np.exp(0.3 * normal[:2])  # as stated by real packets
         brightness = rows["static"][k] / d.error
-        score = quality.reliability(snr, d.n_merged > 1, fake, brightness, rng)
-        extended, moments = quality.extendedness(snr, d.n_merged > 1, fake, rng)
+        score = quality.reliability(snr, d.n_merged > 1, fake, brightness, normal[2], uniform[0])
+        extended, moments = quality.extendedness(snr, d.n_merged > 1, fake, normal[3:6], uniform[1])
         psf_moment = (fwhm_px * v.pixel_scale / 2.355) ** 2
         shape = (None, None, None) if moments is None else (
-            psf_moment * moments[0], psf_moment * moments[1], 0.1 * psf_moment * float(rng.standard_normal())
+            psf_moment * moments[0], psf_moment * moments[1], 0.1 * psf_moment * normal[6]
         )  # fmt: skip
-        dipole = d.kind == "dipole" and bool(rng.uniform() < 0.6)
+        dipole = d.kind == "dipole" and bool(uniform[2] < 0.6)
         aperture_error = AP_RATIO * d.error
         record = write.dia_source(
             diaSourceId=int(rows["ids"][k]),
@@ -119,18 +122,18 @@ class LsstAlerts:
             dec=float(dec),
             raErr=centroid[0] * v.pixel_scale / 3600.0,
             decErr=centroid[1] * v.pixel_scale / 3600.0,
-            ra_dec_Cov=0.05 * float(rng.standard_normal()) * centroid[0] * centroid[1] * (v.pixel_scale / 3600.0) ** 2,
+            ra_dec_Cov=0.05 * normal[7] * centroid[0] * centroid[1] * (v.pixel_scale / 3600.0) ** 2,
             x=frame_x,
             y=frame_y,
             xErr=centroid[0],
             yErr=centroid[1],
-            apFlux=d.flux * (1.3 if fake else 1.0) + aperture_error * float(rng.standard_normal()) * 0.94,
+            apFlux=d.flux * (1.3 if fake else 1.0) + aperture_error * normal[8] * 0.94,
             apFluxErr=aperture_error,
             isNegative=d.flux < 0,
-            snr=snr * float(np.exp(0.03 * rng.standard_normal())),
+            snr=snr * float(np.exp(0.03 * normal[9])),
             psfFlux=d.flux,
             psfFluxErr=d.error,
-            psfChi2=float(1690 + 58 * rng.standard_normal() + (0.5 * snr**2 if fake else 0.01 * snr**2)),
+            psfChi2=float(1690 + 58 * normal[10] + (0.5 * snr**2 if fake else 0.01 * snr**2)),
             scienceFlux=rows["science"][k],
             scienceFluxErr=rows["science_error"][k],
             templateFlux=rows["template"][k],
@@ -148,13 +151,13 @@ class LsstAlerts:
             isDipole=dipole,
             dipoleFitAttempted=dipole,
             dipoleNdata=1681 if dipole else 0,
-            timeProcessedMjdTai=float(v.mjd_tai[i] + rng.uniform(0.0016, 0.0025)),
+            timeProcessedMjdTai=float(v.mjd_tai[i] + 0.0016 + 0.0009 * uniform[3]),
             bboxSize=self.side(d)[1],
         )
-        if d.kind == "cosmic_ray" and rng.uniform() < 0.4:
-            record |= {"pixelFlags": True, "pixelFlags_cr": True, "pixelFlags_crCenter": bool(rng.uniform() < 0.5)}
+        if d.kind == "cosmic_ray" and uniform[4] < 0.4:
+            record |= {"pixelFlags": True, "pixelFlags_cr": True, "pixelFlags_crCenter": bool(uniform[5] < 0.5)}
             record |= {"pixelFlags_interpolated": True}
-        if d.kind == "bad_column" and rng.uniform() < 0.5:
+        if d.kind == "bad_column" and uniform[6] < 0.5:
             record |= {"pixelFlags": True, "pixelFlags_bad": True, "pixelFlags_interpolated": True}
         return record
 
@@ -164,9 +167,7 @@ class LsstAlerts:
         return unique_id(self.system.seed, self.system.index, _OBJECT)
 
     def _place_on_detector(self, d):
-        from dgl_broker.sim.stamps import visit_frame
-
-        frame = visit_frame(self.system, "lsst", d.visit)
+        frame = visit_frame(self.sky, d.visit)
         x, y = self.sky.to_pixel(d.visit, d.east, d.north)
         return frame.x + float(x), frame.y + float(y)
 
@@ -217,29 +218,25 @@ class LsstAlerts:
         return self._forced[number]
 
     def _object(self, number, k):
+        """The diaObject after detection k, encoded."""
         rows = self.object_rows[number]
-        east, north = self.c.objects[number].places[k]
-        ra, dec = sky_place(self.system.ra, self.system.dec, east, north)
+        if number not in self._summaries:
+            summary = write.ObjectSummary(self.as_v10)
+            columns = ("mjd", "bands", "flux", "error", "science", "science_error")
+            self._summaries[number] = [summary.add(*values) for values in zip(*(np.asarray(rows[c]).tolist() for c in columns))]
+        ra, dec = sky_place(self.system.ra, self.system.dec, *self.c.objects[number].places[k])
         some = slice(0, k + 1)
         error = 0.3 * self.axis_error / 3600.0 / np.sqrt(np.sum((rows["flux"][some] / rows["error"][some]) ** 2))
-        return self.writer.part(
-            "diaObject",
-            write.dia_object(
-                rows["id"],
-                float(ra),
-                float(dec),
-                error,
-                error,
-                float(rows["mjd"][k] + 0.0021),
-                rows["mjd"][some],
-                rows["bands"][: k + 1],
-                rows["flux"][some],
-                rows["error"][some],
-                rows["science"][some],
-                rows["science_error"][some],
-                self.as_v10,
-            ),
-        )
+        record = self._summaries[number][k] | {
+            "diaObjectId": rows["id"],
+            "validityStartMjdTai": float(rows["mjd"][k] + 0.0021),
+            "ra": float(ra),
+            "dec": float(dec),
+            "raErr": error,
+            "decErr": error,
+            "ra_dec_Cov": 0.0,
+        }
+        return self.writer.part("diaObject", record)
 
     def cutouts(self, number, k):
         """The three stamps of an alert: difference, science, template, as FITS."""
@@ -292,36 +289,7 @@ class LsstAlerts:
         return self.writer.packet(source_id, source, earlier or None, forced, self._object(number, k), None, cutouts, *reason)
 
     def _ss_source(self, source_id, d):
-        from dgl_broker.sim.identity import sky_place as place
-
         rng = self.system.rng(41)
-        ra, dec = place(self.system.ra, self.system.dec, d.east + 0.3 * rng.standard_normal(), d.north)
-        tilt = np.deg2rad(23.439)
-        a, b = np.deg2rad(ra), np.deg2rad(dec)
-        beta = np.arcsin(np.sin(b) * np.cos(tilt) - np.cos(b) * np.sin(tilt) * np.sin(a))
-        lam = np.arctan2(np.sin(a) * np.cos(tilt) + np.tan(b) * np.sin(tilt), np.cos(a))
-        pole_ra, pole_dec, node = np.deg2rad(192.85948), np.deg2rad(27.12825), np.deg2rad(122.93192)
-        lat = np.arcsin(np.sin(b) * np.sin(pole_dec) + np.cos(b) * np.cos(pole_dec) * np.cos(a - pole_ra))
-        lon = node - np.arctan2(
-            np.cos(b) * np.sin(a - pole_ra), np.sin(b) * np.cos(pole_dec) - np.cos(b) * np.sin(pole_dec) * np.cos(a - pole_ra)
-        )
-        distance = float(rng.uniform(1.2, 2.5))
-        record = {
-            "diaSourceId": source_id,
-            "ssObjectId": self.mover_id,
-            "designation": f"20{rng.integers(10, 26)} {chr(65 + rng.integers(0, 24))}{chr(65 + rng.integers(0, 24))}{rng.integers(1, 300)}",
-            "eclLambda": float(np.rad2deg(lam) % 360),
-            "eclBeta": float(np.rad2deg(beta)),
-            "galLon": float(np.rad2deg(lon) % 360),
-            "galLat": float(np.rad2deg(lat)),
-            "elongation": float(rng.uniform(90, 180)),
-            "phaseAngle": float(rng.uniform(1, 25)),
-            "topoRange": distance,
-            "helioRange": distance + 0.9,
-            "ephRa": float(ra),
-            "ephDec": float(dec),
-            "ephVmag": float(31.4 - 2.5 * np.log10(max(abs(d.flux), 1.0))),
-            "ephRate": float(rng.uniform(0.1, 0.4)),
-            "ephOffset": float(abs(0.3 * rng.standard_normal())),
-        }
+        ra, dec = sky_place(self.system.ra, self.system.dec, d.east + 0.3 * rng.standard_normal(), d.north)
+        record = moving_object_record(source_id, self.mover_id, float(ra), float(dec), d.flux, rng)
         return self.writer.part("ssSource", record)

@@ -1,8 +1,8 @@
 """PSF photometry of all visits of a system at once, without their images.
 
-A PSF fit at a place reads each point source through the PSF's overlap with itself, the subtraction's errors on the static scene,
-and noise. The images of a visit, where they are made, are conditioned on these numbers (`sim.stamps`), so that a flux in a
-packet is what its stamp gives.
+A PSF fit at a place reads each point source through the PSF's overlap with itself, the subtraction's errors on the static
+scene, and noise. The images of a visit, where they are made, are conditioned on these numbers (`sim.stamps`), so that a flux in
+a packet is what its stamp gives.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dgl_broker.sim.psf import BETAS, overlap, sky_limited_ratio
 
 
 def point_noise(beta):
-    """Flux per pixel of a unit point source as its own PSF fit weighs it, times the noise-equivalent area: 4/3 for a Gaussian."""
+    """Flux per pixel of a unit point source as its own fit weighs it, times the noise-equivalent area: 4/3 for a Gaussian."""
     return (2 * beta - 1) ** 2 / ((3 * beta - 1) * (beta - 1))
 
 

@@ -20,6 +20,7 @@ from dgl_broker.sim.visits import PIXEL_SCALE
 # side and scale [arcsec] of the sky grid, and the side that is rendered (the rest is empty sky)
 GRID = {"lsst": (96, 0.2, 96), "ztf": (160, 0.506, 64)}
 FIT_SIDE = {"lsst": 48, "ztf": 56}  # frequencies kept for photometry of the static scene: a PSF squared passes no more
+DETECTOR = {"lsst": (4072, 4000), "ztf": (3072, 3080)}  # columns and rows
 FIELD_ARCSEC = {"lsst": 8.5, "ztf": 25.0}  # point sources farther out are not seen
 TEMPLATE_BETA = 3.5
 
@@ -38,9 +39,9 @@ def _frequencies(survey):
 
 @lru_cache(maxsize=4)
 def _fit_grid(survey):
-    """Frequencies of photometry, without the Nyquist ones: rows, east (1, m), north (l, 1) [1/arcsec], and what every filter has.
+    """Frequencies of photometry, without the Nyquist ones: rows, east (1, m), north (l, 1) [1/arcsec], and a common factor.
 
-    That is the response of pixels in image and fit, over that of the scene's own pixels, and 2 for the half-plane left out.
+    The factor is the response of pixels in image and fit over that of the scene's own, and 2 for the half-plane left out.
     """
     side, scale, _ = GRID[survey]
     half = FIT_SIDE[survey] // 2
@@ -108,6 +109,8 @@ class Sky:
         pad = (side - rendered) // 2
         images = np.pad(np.asarray(images, np.float32), ((0, 0), (pad, pad), (pad, pad)))
         self.spectra = dict(zip((BANDS.index(b) for b in self.bands), fft.rfft2(images)))
+        width, height = DETECTOR[self.survey]
+        self.centre_pixel = system.rng(22).uniform((60, 60), (width - 60, height - 60), (len(visits), 2))
         self._draw_templates()
         self._fit = None
         self._turn = np.cos(visits.rotation), np.sin(visits.rotation)
@@ -247,7 +250,7 @@ class Sky:
         return pixel_psf(x, y, v.fwhm_arcsec[i] / v.pixel_scale, v.beta[i], v.e1[i], v.e2[i])
 
     def template_psf(self, b):
-        """PSF of the template of a band as its stamp holds it: unit sum, odd side of about 9.6 FWHM (33 to 77 px in real ones)."""
+        """PSF of a band's template as its stamp holds it: unit sum, odd side of about 9.6 FWHM (33 to 77 px in real ones)."""
         fwhm = self.template_fwhm[b] / self.visits.pixel_scale
         half = int(np.clip(round(4.8 * fwhm), 16, 38))
         at = np.arange(-half, half + 1, dtype=float)
@@ -344,7 +347,7 @@ def _wave_number(a, e1, e2, c, s, east, north):
 
 def _warped(noise):
     """Template noise as warping leaves it: neighbours correlated by a quarter, variance kept (both as in real stamps)."""
-    out = np.pad(noise, 1, mode="reflect")
+    out = np.pad(noise, 1, mode="wrap")
     out = 0.1326 * out[:-2] + out[1:-1] + 0.1326 * out[2:]
     out = 0.1326 * out[:, :-2] + out[:, 1:-1] + 0.1326 * out[:, 2:]
     return out / 1.03516  # (1 + 2 * 0.1326^2): the variance that the two passes give

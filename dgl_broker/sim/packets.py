@@ -16,8 +16,8 @@ class SimulatedAlert:
     """One alert: its labels, and its packet, which is made when `value` is first read.
 
     `labels` maps `LABEL_COLUMNS` to values: class and kind of the system, `n_detections` of the object with this one,
-    `days_since_first` detection of the object, `n_images` of the system, `n_merged` of them in this detection, and numbers of the
-    truth where the kind has them (else None).
+    `days_since_first` detection of the object, `n_images` of the system, `n_merged` of them in this detection, and numbers of
+    the truth where the kind has them (else None).
     """
 
     labels: dict
@@ -96,6 +96,8 @@ def simulate_packets(system, survey, visits=None, max_alerts=None, schema=None):
         alerts are read and in whatever order.
     """
     campaign = run_campaign(system, survey, visits)
+    if not campaign.objects:
+        return []
     alerts = _alerts_of(campaign, survey, schema)
     truth = system.truth
     out = []

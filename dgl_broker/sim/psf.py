@@ -106,7 +106,7 @@ def _square_transfer_table(beta):
 
 
 def transfer_of_square(k, beta):
-    """Transform, 1 at k = 0, of the squared profile: a Moffat of index 2 beta and the same radius. It weighs source noise in PSF fits.
+    """Transform, 1 at k = 0, of the squared profile (a Moffat of index 2 beta): it weighs source noise in PSF fits.
 
     Looked up at the nearest of steps of 0.02 in k, good to 0.5 %.
     """

@@ -1,7 +1,7 @@
 """What a survey says about a detection beside flux and place: real-bogus scores, extendedness, moments.
 
-These are drawn, not measured: distributions follow 103 real LSST alerts of v9 and v10 and 480 of ZTF (by S/N), artefacts lower but
-overlapping, blends somewhat lower.
+These are drawn, not measured: distributions follow 103 real LSST alerts of v9 and v10 and 480 of ZTF (by S/N), artefacts lower
+but overlapping, blends somewhat lower.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.special import expit
 DEFAULT_RELIABILITY = 0.4863438308238983  # a spike in real packets, mostly on bright sources: it looks like a default
 
 
-def reliability(snr, blended, artefact, brightness, rng):
+def reliability(snr, blended, artefact, brightness, draw, spike):
     """Rubin's real-bogus score of a detection.
 
     Parameters
@@ -21,8 +21,9 @@ def reliability(snr, blended, artefact, brightness, rng):
     artefact : bool
     brightness : float
         Static flux at the place over the error of the difference flux.
+    draw, spike : float
+        A normal and a uniform random number.
     """
-    draw, spike = rng.standard_normal(), rng.uniform()
     if spike < (0.30 if brightness > 60 else 0.05):
         return DEFAULT_RELIABILITY
     rise = np.log(max(snr, 5.0) / 5.0)
@@ -33,9 +34,11 @@ def reliability(snr, blended, artefact, brightness, rng):
     return float(0.09 + 0.91 * expit(logit))
 
 
-def extendedness(snr, blended, artefact, rng):
-    """Rubin's extendedness and the shape moments over the PSF's, or None for both where none could be measured."""
-    draw, lost = rng.standard_normal(3), rng.uniform()
+def extendedness(snr, blended, artefact, draw, lost):
+    """Rubin's extendedness and the two shape moments over the PSF's, or None for both where none could be measured.
+
+    `draw` holds three normal random numbers, `lost` is a uniform one.
+    """
     rise = np.log(max(snr, 5.0) / 5.0)
     if lost < 0.35 * np.exp(-1.5 * rise):
         return None, None

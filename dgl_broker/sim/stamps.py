@@ -12,18 +12,20 @@ PSF_SIDE = 41
 
 @dataclass
 class Frame:
-    """Where the system's centre falls on the detector in one visit [pixel], and the noise generator of that visit's images."""
+    """Where the system's centre falls on the detector in one visit [pixel]."""
 
     x: float
     y: float
-    rng: np.random.Generator
 
 
-def visit_frame(system, survey, i):
-    """The frame of visit i: the same whatever alerts of that visit are written."""
-    rng = system.rng(100_000 + i + (50_000 if survey == "ztf" else 0))
-    width, height = (4072, 4000) if survey == "lsst" else (3072, 3080)
-    return Frame(x=float(rng.uniform(60, width - 60)), y=float(rng.uniform(60, height - 60)), rng=rng)
+def visit_frame(sky, i):
+    """The frame of visit i."""
+    return Frame(*sky.centre_pixel[i].tolist())
+
+
+def noise_generator(sky, i):
+    """The generator of visit i's image noise: the same whatever alerts of the visit are written."""
+    return sky.system.rng(100_000 + i)
 
 
 def footprint_side(flux, error, fwhm_px):
@@ -105,7 +107,7 @@ def visit_patch(sky, i, detections, sides, margin=0):
     Patch, corners : list of (int, int)
         First pixel of each stamp on the detector.
     """
-    frame = visit_frame(sky.system, sky.survey, i)
+    frame = visit_frame(sky, i)
     places = [sky.to_pixel(i, d.east, d.north) for d in detections]
     corners = [(first_pixel(frame.x + px, n), first_pixel(frame.y + py, n)) for (px, py), n in zip(places, sides)]
     made = next((d.patch for d in detections if d.patch is not None), None)
@@ -114,7 +116,7 @@ def visit_patch(sky, i, detections, sides, margin=0):
     x_lo, y_lo = min(c[0] for c in corners) - margin, min(c[1] for c in corners) - margin
     x_hi = max(c[0] + n for c, n in zip(corners, sides)) + margin
     y_hi = max(c[1] + n for c, n in zip(corners, sides)) + margin
-    patch = sky.render(i, x_lo - frame.x, y_lo - frame.y, x_hi - x_lo, y_hi - y_lo, frame.rng)
+    patch = sky.render(i, x_lo - frame.x, y_lo - frame.y, x_hi - x_lo, y_hi - y_lo, noise_generator(sky, i))
     condition(patch, sky, i, detections)
     return patch, corners, frame
 

@@ -15,7 +15,8 @@ PIXEL_AREA = (
     1.34  # what pixels of side 1 add to a Moffat profile's noise-equivalent area [pixel^2]; 1.31 to 1.43 at FWHM 3 to 6 px
 )
 # Median FWHM and lognormal scatter. LSST: zenith FWHM_eff .92 .87 .83 .80 .78 .76" (SMTN-002) as profile FWHM
-# (.822 FWHM_eff + .052, LSE-40), 5 % more for mean airmass; the scatter reaches the 1" seen in the early alerts. ZTF: Bellm et al. 2019.
+# (.822 FWHM_eff + .052, LSE-40), 5 % more for mean airmass; the scatter reaches the 1" seen in the early alerts.
+# ZTF: 2" in r (Bellm et al. 2019, doi:10.1088/1538-3873/aaecbe).
 SEEING = {
     "lsst": dict(zip(BANDS, (0.85, 0.81, 0.77, 0.745, 0.73, 0.71))),
     "ztf": {"g": 2.1, "r": 2.0, "i": 1.95},
@@ -23,7 +24,7 @@ SEEING = {
 SEEING_SCATTER = {"lsst": 0.20, "ztf": 0.15}
 SEEING_LIMITS = {"lsst": (0.5, 1.9), "ztf": (1.3, 4.0)}
 DEPTH_CORRELATION = 0.6  # of seeing with depth: depth falls with 2.5 log10 FWHM, the rest is sky and clouds (assumed)
-# Magnitude that gives 1 electron a second: SMTN-002 (LSST); ZTF's zero points 26.3, 26.35, 25.7 for counts in 30 s at 6.2 e/count.
+# Magnitude of 1 electron a second. LSST: SMTN-002. ZTF: 26.3, 26.35, 25.7 of counts in 30 s (real packets), 6.2 e/count.
 ELECTRON_ZERO_POINT = {
     "lsst": dict(zip(BANDS, (26.52, 28.51, 28.36, 28.17, 27.78, 26.82))),
     "ztf": {"g": 24.6, "r": 24.65, "i": 24.0},
@@ -101,7 +102,7 @@ def _seeing(survey, band, depth, rng):
 
 
 def _visit_numbers(survey, mjd, rng):
-    """The survey's visit and detector numbers: YYYYMMDDnnnnn and 0..188 for LSST, exposure id of the night and readout channel for ZTF."""
+    """Visit and detector numbers: YYYYMMDDnnnnn and 0..188 for LSST, night with fraction and readout channel for ZTF."""
     if survey == "ztf":
         night = np.floor(mjd - 57754.0).astype(np.int64)  # ZTF counts nights from 2017-01-01
         return night * 1_000_000 + np.floor((mjd % 1.0) * 1e6).astype(np.int64), np.full(

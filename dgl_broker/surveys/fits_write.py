@@ -12,18 +12,21 @@ def card(key, value, comment=""):
     """One header card of 80 bytes: bool, int, float or string in FITS fixed format."""
     if isinstance(value, bool):
         text = f"{'T' if value else 'F':>20}"
-    elif isinstance(value, (int, np.integer)):
-        text = f"{int(value):>20}"
-    elif isinstance(value, (float, np.floating)):
-        text = format(float(value), ".14G")
-        if "." not in text and "E" not in text:
-            text += ".0"
-        text = f"{text:>20}"
-    else:
+    elif isinstance(value, str):
         text = f"'{value:<8}'"
         text = f"{text:<20}" if comment else text
+    else:
+        text = f"{number(value):>20}"
     line = f"{key:<8}= {text}" + (f" / {comment}" if comment else "")
     return line[:80].ljust(80).encode("ascii")
+
+
+def number(value):
+    """A number as FITS text of 20 characters at most; integers have no point, others always one."""
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    text = format(float(value), ".13G")
+    return text if "." in text or "E" in text else text + ".0"
 
 
 def header(cards):

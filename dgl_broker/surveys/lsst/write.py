@@ -1,9 +1,9 @@
 """Simulated LSST observations as alert packets: records in Rubin's field names, types and order, in Confluent framing.
 
-Our own schema files say which fields are written (`schemas/write/901000.avsc` after Rubin's 10.0, `901101.avsc` after 11.1; their
-ids are 900,000 plus Rubin's). With a folder of Rubin's own schemas the same records are written by those, with Rubin's ids; fields
-that have a default there and no value here get the default. A packet is put together from parts that are encoded once: earlier
-detections and forced photometry recur in every later alert of an object.
+Our own schema files say which fields are written (`schemas/write/901000.avsc` after Rubin's 10.0, `901101.avsc` after 11.1;
+their ids are 900,000 plus Rubin's). With a folder of Rubin's own schemas the same records are written by those, with Rubin's
+ids; fields that have a default there and no value here get the default. A packet is put together from parts that are encoded
+once: earlier detections and forced photometry recur in every later alert of an object.
 """
 
 import struct
@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import Path
 
 import fastavro
-import numpy as np
 
 from dgl_broker.data_files import schema_path
 from dgl_broker.errors import InputUnavailable
@@ -20,12 +19,12 @@ from dgl_broker.surveys import fits_write
 
 VERSIONS = ("10.0", "11.1")
 OWN_ID = 900_000  # registry ids of our own schemas start here: ours = this + Rubin's
-_NAN_NULL = ("reliability", "extendedness")
 
 _PIXEL_FLAGS = tuple(
     "pixelFlags" + name
     for name in (
-        "", "_bad", "_cr", "_crCenter", "_edge", "_nodata", "_nodataCenter", "_interpolated", "_interpolatedCenter", "_offimage",
+        "", "_bad", "_cr", "_crCenter", "_edge", "_nodata", "_nodataCenter", "_interpolated", "_interpolatedCenter",
+        "_offimage",
         "_saturated", "_saturatedCenter", "_suspect", "_suspectCenter", "_streak", "_streakCenter", "_injected",
         "_injectedCenter", "_injected_template", "_injected_templateCenter",
     )
@@ -69,11 +68,24 @@ def _zigzag(value):
 
 
 def _branches(schema):
-    """Prefix of the null branch and of the other one of a nullable type, with that other type; ("", "", type) if not nullable."""
+    """Prefixes of a nullable type's null branch and other branch, and the other type; (None, b"", type) if not nullable."""
     if isinstance(schema, list):
         null = schema.index("null")
         return _zigzag(null), _zigzag(1 - null), schema[1 - null]
     return None, b"", schema
+
+
+def _records(schema):
+    """(full name, definition) of every record in a parsed schema."""
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from _records(branch)
+    elif isinstance(schema, dict) and schema["type"] == "array":
+        yield from _records(schema["items"])
+    elif isinstance(schema, dict) and schema["type"] == "record":
+        yield schema["name"], schema
+        for field in schema["fields"]:
+            yield from _records(field["type"])
 
 
 class LsstWriter:
@@ -101,13 +113,12 @@ class LsstWriter:
             path = next(iter(sorted(Path(official).rglob(name))), None)
             if path is None:
                 raise InputUnavailable(f"{official}: no {name} in it")
-        named = {}
-        self.schema = fastavro.schema.load_schema(str(path), named_schemas=named)
-        self._named = named
+        self.schema = fastavro.schema.load_schema(str(path))
         self._prefix = b"\0" + struct.pack(">I", self.schema_id)
         self._fields = [(f["name"], *_branches(f["type"])) for f in self.schema["fields"]]
         space = self.schema["name"].rpartition(".")[0]
-        self._parts = {n: named[f"{space}.{n}"] for n in ("diaSource", "diaForcedSource", "diaObject", "ssSource")}
+        records = dict(_records(self.schema))
+        self._parts = {n: records[f"{space}.{n}"] for n in ("diaSource", "diaForcedSource", "diaObject", "ssSource")}
 
     def part(self, name, record):
         """One sub-record (`diaSource`, `diaForcedSource`, `diaObject`, `ssSource`) as Avro."""
@@ -177,48 +188,48 @@ _BAND_FIELDS += ("psfFluxMax", "psfFluxMaxSlope", "psfFluxErrMean")
 _EMPTY_OBJECT = {f"{b}_{name}": None for b in "ugrizy" for name in _BAND_FIELDS} | {f"{b}_psfFluxNdata": 0 for b in "ugrizy"}
 
 
-def dia_object(object_id, ra, dec, ra_err, dec_err, valid_mjd_tai, times, bands, flux, error, science, science_error, as_v10):
-    """A diaObject record from all detections of the object, trigger last.
+class ObjectSummary:
+    """The statistics of a diaObject, detection by detection.
 
     Parameters
     ----------
-    times, flux, error, science, science_error : arrays, shape (n,)
-        MJD TAI and nJy.
-    bands : sequence of str, length n
     as_v10 : bool
         Leave what real v10 packets leave null: times of first and last detection, and all bands but the trigger's.
     """
-    record = dict(_EMPTY_OBJECT)
-    bands = np.asarray(bands)
-    for band in (bands[-1:] if as_v10 else np.unique(bands)).tolist():
-        mine = bands == band
-        f, e, s, se, t = flux[mine], error[mine], science[mine], science_error[mine], times[mine]
-        weight, science_weight = e**-2.0, se**-2.0
-        total, science_total = weight.sum(), science_weight.sum()
-        n = len(f)
-        record[f"{band}_psfFluxMean"] = float(np.dot(weight, f) / total)
-        record[f"{band}_psfFluxMeanErr"] = float(total**-0.5)
-        record[f"{band}_psfFluxNdata"] = n
-        record[f"{band}_scienceFluxMean"] = float(np.dot(science_weight, s) / science_total)
-        record[f"{band}_scienceFluxMeanErr"] = float(science_total**-0.5)
-        record[f"{band}_psfFluxMin"], record[f"{band}_psfFluxMax"] = float(f.min()), float(f.max())
-        record[f"{band}_psfFluxErrMean"] = float(e.mean())
-        if n > 1:
-            record[f"{band}_psfFluxSigma"] = float(f.std(ddof=1))
-            gaps = np.diff(t)
-            record[f"{band}_psfFluxMaxSlope"] = float(np.max(np.abs(np.diff(f)) / np.maximum(gaps, 1e-4)))
-    return record | {
-        "diaObjectId": object_id,
-        "validityStartMjdTai": valid_mjd_tai,
-        "ra": ra,
-        "dec": dec,
-        "raErr": ra_err,
-        "decErr": dec_err,
-        "ra_dec_Cov": 0.0,
-        "firstDiaSourceMjdTai": None if as_v10 else float(times[0]),
-        "lastDiaSourceMjdTai": None if as_v10 else float(times[-1]),
-        "nDiaSources": len(times),
-    }
+
+    def __init__(self, as_v10):
+        self.as_v10, self.n, self.first, self.bands = as_v10, 0, None, {}
+
+    def add(self, mjd_tai, band, flux, error, science, science_error):
+        """The record after one more detection (nJy, MJD TAI), without id, place and validity."""
+        self.n += 1
+        self.first = mjd_tai if self.first is None else self.first
+        sums = self.bands.setdefault(band, [0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, flux, flux, 0.0, None])
+        weight, science_weight = error**-2, science_error**-2
+        sums[0] += 1
+        for at, value in enumerate(
+            (weight, weight * flux, science_weight, science_weight * science, flux, flux * flux, error), 1
+        ):
+            sums[at] += value
+        sums[8], sums[9] = min(sums[8], flux), max(sums[9], flux)
+        if sums[11] is not None:
+            sums[10] = max(sums[10], abs(flux - sums[11][1]) / max(mjd_tai - sums[11][0], 1e-4))
+        sums[11] = mjd_tai, flux
+        record = dict(_EMPTY_OBJECT)
+        for name in (band,) if self.as_v10 else self.bands:
+            n, w, wf, sw, swf, f, ff, e, low, high, slope, _ = self.bands[name]
+            record[f"{name}_psfFluxMean"], record[f"{name}_psfFluxMeanErr"] = wf / w, w**-0.5
+            record[f"{name}_psfFluxNdata"] = n
+            record[f"{name}_scienceFluxMean"], record[f"{name}_scienceFluxMeanErr"] = swf / sw, sw**-0.5
+            record[f"{name}_psfFluxMin"], record[f"{name}_psfFluxMax"] = low, high
+            record[f"{name}_psfFluxErrMean"] = e / n
+            if n > 1:
+                record[f"{name}_psfFluxSigma"] = max((ff - f * f / n) / (n - 1), 0.0) ** 0.5
+                record[f"{name}_psfFluxMaxSlope"] = slope
+        record["firstDiaSourceMjdTai"] = None if self.as_v10 else self.first
+        record["lastDiaSourceMjdTai"] = None if self.as_v10 else mjd_tai
+        record["nDiaSources"] = self.n
+        return record
 
 
 @lru_cache(maxsize=64)
@@ -238,20 +249,35 @@ def _plane_header(kind, height, width):
 
 
 @lru_cache(maxsize=16)
-def _fixed_cards(height, width):
-    first = [
+def _stamp_header_template(height, width, with_rotation):
+    """Header text with a place of 20 characters for each number that changes."""
+    matrix = [(f"PC{i}_{j}", _HOLE, "Coordinate transformation matrix element") for i in (1, 2) for j in (1, 2)]
+    cards = [
         ("SIMPLE", True, "conforms to FITS standard"),
         ("BITPIX", -32, "array data type"),
         ("NAXIS", 2, "number of array dimensions"),
         ("NAXIS1", width, ""),
         ("NAXIS2", height, ""),
         ("EXTEND", True, ""),
-    ]
-    last = [
+        ("CUTMINX", _HOLE, ""),
+        ("CUTMINY", _HOLE, ""),
+        *([("ROTPA", _HOLE, "Pos angle in deg of focal plane +Y wrt North")] if with_rotation else []),
+        ("BUNIT", "nJy", ""),
+        ("WCSAXES", 2, "Number of coordinate axes"),
+        ("CRPIX1", _HOLE, "Pixel coordinate of reference point"),
+        ("CRPIX2", _HOLE, "Pixel coordinate of reference point"),
+        *matrix,
         ("CDELT1", 1.0, "Coordinate increment at reference point"),
         ("CDELT2", 1.0, "Coordinate increment at reference point"),
+        ("CRVAL1", _HOLE, "Coordinate value at reference point"),
+        ("CRVAL2", _HOLE, "Coordinate value at reference point"),
+        ("LATPOLE", 90.0, "[deg] Native latitude of celestial pole"),
+        ("MJDREF", 0.0, "[d] MJD of fiducial time"),
     ]
-    return b"".join(fits_write.card(*c) for c in first), b"".join(fits_write.card(*c) for c in last)
+    return fits_write.header(cards).replace(b"%20d" % _HOLE, b"%20s")
+
+
+_HOLE = -99999999999999  # stands in header templates where a number goes
 
 
 def stamp_header(height, width, corner, crpix, matrix, crval, rotation_deg=None):
@@ -270,29 +296,9 @@ def stamp_header(height, width, corner, crpix, matrix, crval, rotation_deg=None)
     rotation_deg : float, optional
         ROTPA, which only packets from v10 on have.
     """
-    first, last = _fixed_cards(height, width)
-    cards = [("CUTMINX", int(corner[0]), ""), ("CUTMINY", int(corner[1]), "")]
-    if rotation_deg is not None:
-        cards.append(("ROTPA", float(rotation_deg), "Pos angle in deg of focal plane +Y wrt North"))
-    cards += [
-        ("BUNIT", "nJy", ""),
-        ("WCSAXES", 2, "Number of coordinate axes"),
-        ("CRPIX1", float(crpix[0]), "Pixel coordinate of reference point"),
-        ("CRPIX2", float(crpix[1]), "Pixel coordinate of reference point"),
-        *(
-            (f"PC{i + 1}_{j + 1}", float(matrix[i][j]), "Coordinate transformation matrix element")
-            for i in (0, 1)
-            for j in (0, 1)
-        ),
-    ]
-    place = [
-        ("CRVAL1", float(crval[0]), "Coordinate value at reference point"),
-        ("CRVAL2", float(crval[1]), "Coordinate value at reference point"),
-        ("LATPOLE", 90.0, "[deg] Native latitude of celestial pole"),
-        ("MJDREF", 0.0, "[d] MJD of fiducial time"),
-    ]
-    text = first + b"".join(fits_write.card(*c) for c in cards) + last + b"".join(fits_write.card(*c) for c in place)
-    return fits_write.closed_header(text)
+    values = [*corner] + ([] if rotation_deg is None else [rotation_deg]) + [*crpix, *matrix[0], *matrix[1], *crval]
+    texts = tuple(fits_write.number(v).encode() for v in values)
+    return _stamp_header_template(height, width, rotation_deg is not None) % texts
 
 
 def cutout(primary_header, image, variance, psf):

@@ -1,0 +1,230 @@
+"""Whole packets: what they hold, and that their stamps, rows and labels belong together."""
+
+import io
+
+import fastavro
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from scipy.ndimage import shift
+from sim_toys import PEAK_MJD, Steady, system
+
+from dgl_broker.sim.identity import unique_id, ztf_object_name
+from dgl_broker.sim.packets import LABEL_COLUMNS, simulate_packets
+from dgl_broker.surveys.lsst.write import lsst_writer
+
+
+def _lsst(alert):
+    return fastavro.schemaless_reader(io.BytesIO(alert.value[5:]), lsst_writer().schema)
+
+
+def _planes(stamp):
+    with fits.open(io.BytesIO(stamp)) as planes:
+        return [np.array(p.data, float) for p in planes], planes[0].header.copy()
+
+
+def _moved_psf(psf, header, side):
+    """The PSF plane moved to the source's place in a stamp, by spline shift: independent of the simulator's profile."""
+    border = 21
+    wide = np.zeros((side + 2 * border,) * 2)
+    first = (wide.shape[0] - psf.shape[0]) // 2
+    wide[first : first + psf.shape[0], first : first + psf.shape[1]] = psf
+    at = np.array([header["CRPIX2"], header["CRPIX1"]]) - 1 + border - (first + psf.shape[0] // 2)
+    return shift(wide, at, order=3)[border:-border, border:-border]
+
+
+@pytest.fixture(scope="module")
+def lsst_records():
+    systems = [system(index=i, places=((0.8, 0.3),), peaks_njy=9000.0) for i in range(6)]
+    return [_lsst(a) for s in systems for a in simulate_packets(s, "lsst")]
+
+
+def test_psf_flux_and_error_are_recovered_from_the_stamps(lsst_records):
+    assert len(lsst_records) > 40
+    flux_pull, science_pull, error_ratio = [], [], []
+    for record in lsst_records:
+        source = record["diaSource"]
+        (image, variance, psf), header = _planes(record["cutoutDifference"])
+        (science, _, _), _ = _planes(record["cutoutScience"])
+        p = _moved_psf(psf, header, len(image))
+        norm = np.sum(p * p)
+        flux_pull.append((np.sum(image * p) / norm - source["psfFlux"]) / source["psfFluxErr"])
+        science_pull.append((np.sum(science * p) / norm - source["scienceFlux"]) / source["psfFluxErr"])
+        error_ratio.append(np.sqrt(np.sum(p * p * variance)) / norm / source["psfFluxErr"])
+    # A spline shift of a 3-px PSF is good to a per cent of the flux, so to 0.3 sigma for the brightest here.
+    assert np.max(np.abs(flux_pull)) < 0.3 and np.std(flux_pull) < 0.06
+    assert np.std(science_pull) < 0.3
+    assert np.median(error_ratio) == pytest.approx(1.0, abs=0.01)
+    assert np.percentile(np.abs(np.array(error_ratio) - 1), 95) < 0.05
+
+
+def test_variance_plane_is_the_variance_of_the_sky(lsst_records):
+    pulls = []
+    for record in lsst_records:
+        (image, variance, _), _ = _planes(record["cutoutDifference"])
+        pulls.append((image / np.sqrt(variance))[[0, 1, 2, -3, -2, -1]].ravel())
+    assert np.var(np.concatenate(pulls)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_stamp_wcs_puts_the_source_at_its_place(lsst_records):
+    angles = set()
+    for record in lsst_records[:20]:
+        (image, _, _), header = _planes(record["cutoutScience"])
+        header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+        wcs = WCS(header)
+        ra, dec = wcs.all_pix2world(header["CRPIX1"], header["CRPIX2"], 1)
+        assert (ra, dec) == pytest.approx((record["diaSource"]["ra"], record["diaSource"]["dec"]), abs=1e-9)
+        # Half a pixel and the oddness of the side away from the middle at most, as in real stamps.
+        assert abs(header["CRPIX1"] - (len(image) + 1) / 2) <= 0.51
+        x, y = record["diaSource"]["x"], record["diaSource"]["y"]
+        assert (x - header["CRPIX1"], y - header["CRPIX2"]) == pytest.approx((header["CUTMINX"], header["CUTMINY"]), abs=1e-2)
+        angles.add(round(float(np.degrees(np.arctan2(header["PC2_1"], header["PC1_1"])))))
+    assert len(angles) > 5
+
+
+def test_stamps_have_north_and_east_where_the_matrix_says():
+    # A transient at the centre, a bright galaxy 1.6" east, a fainter one 1.6" north of it: no symmetry left.
+    scene = ((1.6, 0.0, 400000.0, 0.15), (0.0, 1.6, 150000.0, 0.15))
+    alerts = simulate_packets(system(places=((0.0, 0.0),), galaxies=scene, peaks_njy=6000.0), "lsst")
+    assert len(alerts) > 5
+    for alert in alerts[:8]:
+        record = _lsst(alert)
+        (image, _, _), header = _planes(record["cutoutTemplate"])
+        header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+        found = []
+        for east, north in ((1.6, 0.0), (0.0, 1.6)):
+            ra = 150.0 + east / 3600 / np.cos(np.radians(-30.0))
+            x, y = WCS(header).all_world2pix(ra, -30.0 + north / 3600, 0)
+            row, column = int(round(float(y))), int(round(float(x)))
+            box = image[row - 2 : row + 3, column - 2 : column + 3]
+            assert np.unravel_index(np.argmax(box), box.shape) == pytest.approx((2, 2), abs=1)
+            found.append(box.sum())
+        assert found[0] > 1.8 * found[1]
+
+
+def test_history_ends_before_the_trigger_and_forced_photometry_at_it():
+    for index in range(8):
+        for alert in simulate_packets(system(index=index), "lsst"):
+            record = _lsst(alert)
+            source = record["diaSource"]
+            now, first = source["midpointMjdTai"], now_or_first(record)
+            for row in record["prvDiaSources"] or []:
+                assert now - 365.25 <= row["midpointMjdTai"] < now
+                assert row["diaObjectId"] == source["diaObjectId"]
+            forced = record["prvDiaForcedSources"]
+            for row in forced:
+                assert row["midpointMjdTai"] <= now and row["timeProcessedMjdTai"] <= now + 0.01
+                assert row["midpointMjdTai"] >= first - 30.0
+            if forced:
+                assert (source["visit"], source["detector"]) in {(r["visit"], r["detector"]) for r in forced}
+                same = next(r for r in forced if r["visit"] == source["visit"])
+                # One noise for both: the places differ by the centroid's error alone.
+                assert abs(same["psfFlux"] - source["psfFlux"]) < 1.5 * source["psfFluxErr"]
+
+
+def now_or_first(record):
+    """Time of the object's first detection, from its rows."""
+    rows = (record["prvDiaSources"] or []) + [record["diaSource"]]
+    return min(r["midpointMjdTai"] for r in rows)
+
+
+def test_precovery_comes_a_day_after_the_first_detection():
+    before = []
+    for index in range(20):
+        for alert in simulate_packets(system(index=index), "lsst"):
+            record = _lsst(alert)
+            first = now_or_first(record)
+            early = [r for r in record["prvDiaForcedSources"] if r["midpointMjdTai"] < first - 1e-6]
+            if alert.mjd_tai < first + 1.0:
+                assert not early
+            before.append(bool(early))
+    assert any(before) and not all(before)
+
+
+def test_history_of_a_long_lived_object_reaches_back_a_year():
+    old = system(variability=Steady(((0.2, 0.1),), 0.0, 20000.0), active_days=(-40.0, 1000.0))
+    alert = simulate_packets(old, "lsst")[-1]
+    assert alert.labels["days_since_first"] > 400
+    record = _lsst(alert)
+    times = [r["midpointMjdTai"] for r in record["prvDiaSources"] + record["prvDiaForcedSources"]]
+    assert 200 < alert.mjd_tai - min(times) <= 365.25
+    assert record["diaObject"]["nDiaSources"] == alert.labels["n_detections"] > len(record["prvDiaSources"]) + 1
+
+
+def test_every_packet_can_be_made_again_alone():
+    chosen = system(index=3, places=((0.9, 0.2), (-0.7, 0.1)), peaks_njy=(15000.0, 9000.0))
+    once = [a.value for a in simulate_packets(chosen, "lsst")]
+    again = simulate_packets(system(index=3, places=((0.9, 0.2), (-0.7, 0.1)), peaks_njy=(15000.0, 9000.0)), "lsst")
+    assert [a.value for a in reversed(again)][::-1] == once
+    other = simulate_packets(system(index=4, places=((0.9, 0.2), (-0.7, 0.1)), peaks_njy=(15000.0, 9000.0)), "lsst")
+    assert not set(once) & {a.value for a in other}
+
+
+def test_images_of_one_visit_share_pixels():
+    wide = system(places=((1.3, 0.0), (-1.1, 0.3)), peaks_njy=20000.0)
+    by_time = {}
+    for alert in simulate_packets(wide, "lsst"):
+        by_time.setdefault(alert.mjd_tai, []).append(alert)
+    pair = next(a for a in by_time.values() if len(a) == 2)
+    assert pair[0].object_id != pair[1].object_id
+    (one, _, _), first = _planes(_lsst(pair[0])["cutoutDifference"])
+    (two, _, _), second = _planes(_lsst(pair[1])["cutoutDifference"])
+    dx, dy = second["CUTMINX"] - first["CUTMINX"], second["CUTMINY"] - first["CUTMINY"]
+    rows, columns = slice(max(dy, 0), 30 + min(dy, 0)), slice(max(dx, 0), 30 + min(dx, 0))
+    theirs = slice(max(-dy, 0), 30 + min(-dy, 0)), slice(max(-dx, 0), 30 + min(-dx, 0))
+    assert np.array_equal(one[rows, columns], two[theirs])
+
+
+def test_labels_say_what_the_packets_hold():
+    for alert in simulate_packets(system(index=2), "lsst"):
+        assert tuple(alert.labels) == LABEL_COLUMNS
+        record = _lsst(alert)
+        assert str(record["diaSource"]["diaObjectId"]) == alert.object_id
+        assert record["diaSourceId"] == alert.alert_id > 2**53
+        assert len(record["prvDiaSources"] or []) == alert.labels["n_detections"] - 1
+        assert alert.labels["snr"] == pytest.approx(
+            abs(record["diaSource"]["psfFlux"]) / record["diaSource"]["psfFluxErr"], rel=1e-5
+        )
+        assert alert.labels["class"] == "no_lens" and alert.labels["z_lens"] is None
+
+
+@pytest.mark.parametrize("kind", ["cosmic_ray", "bad_column", "dipole", "bad_subtraction"])
+def test_artefacts_are_peaks_of_the_difference_image(kind):
+    name = "lens_bad_subtraction" if kind == "bad_subtraction" else kind
+    flux = 250000.0 if kind in ("dipole", "bad_subtraction") else 20000.0
+    alerts = [
+        a
+        for i in range(12)
+        for a in simulate_packets(
+            system(index=i, kind=name, artefact=kind, places=(), galaxies=((0.0, 0.0, flux, 0.35),)), "lsst"
+        )
+    ]
+    assert len(alerts) >= 6
+    for alert in alerts:
+        record = _lsst(alert)
+        (image, variance, psf), header = _planes(record["cutoutDifference"])
+        p = _moved_psf(psf, header, len(image))
+        flux = np.sum(image * p) / np.sum(p * p)
+        assert abs(record["diaSource"]["psfFlux"]) / record["diaSource"]["psfFluxErr"] > 5
+        assert flux == pytest.approx(record["diaSource"]["psfFlux"], abs=record["diaSource"]["psfFluxErr"])
+        (template, template_variance, _), _ = _planes(record["cutoutTemplate"])
+        if kind in ("cosmic_ray", "bad_column"):
+            deep = np.sum(template * p) / np.sum(p * p)
+            assert deep < 20000.0 + 5 * record["diaSource"]["psfFluxErr"]  # nothing of it in the template
+
+
+def test_ids_are_unique_and_beyond_a_floats_reach():
+    ids = {unique_id(seed, index, item) for seed in (1, 2) for index in range(300) for item in range(0, 4000, 40)}
+    assert len(ids) == 2 * 300 * 100
+    assert min(ids) >= 2**62 and max(ids) < 2**63
+    names = {ztf_object_name(1, index, number, 2024) for index in range(2000) for number in range(4)}
+    assert len(names) == 8000 and all(len(n) == 12 and n.startswith("ZTF24") for n in names)
+    with pytest.raises(ValueError, match="index|system"):
+        unique_id(1, 1 << 26, 0)
+
+
+def test_no_visits_and_no_detections_give_no_alerts():
+    assert simulate_packets(system(active_days=(-300.0, -299.0)), "lsst") == []
+    assert simulate_packets(system(peaks_njy=10.0), "lsst") == []
+    assert simulate_packets(system(reference_mjd_tai=PEAK_MJD + 400), "lsst") == []  # long after the burst
