@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from dgl_broker.selection.facts import ALL_FACTS, CHOICES, DERIVED, kind_of, range_of
+from dgl_broker.selection.facts import ALL_FACTS, CHOICES, DERIVED, kind_of, prepare, range_of
 from dgl_broker.selection.problems import Problems, check_number
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -288,7 +288,9 @@ def predicate(mapping, source="require"):
     ConfigError
         With everything that is wrong with the mapping.
     """
-    judged = [(c.compiled(), c.unknown == "pass") for c in parse_criteria(mapping, source)]
+    criteria = parse_criteria(mapping, source)
+    prepare({fact for criterion in criteria for fact in criterion.facts})
+    judged = [(c.compiled(), c.unknown == "pass") for c in criteria]
 
     def accepts(facts):
         cache = {}

@@ -113,23 +113,23 @@ class FilterSet:
         final : bool
             Judge every criterion. Else those whose facts are not `known` stay undecided.
         known : frozenset of str, optional
-            What this stage can tell; by default `first_stage`, or else the names in `facts`.
+            What the first stage can tell; by default `first_stage`, or else, in the first stage, the names in `facts`. Given
+            with `final` it only orders the reasons, as they were ordered before.
 
         Returns
         -------
         SetPrecut
         """
-        if final:
-            known = None
-        elif known is None:
-            known = frozenset(facts) if self.first_stage is None else self.first_stage
+        known = self.first_stage if known is None else known
+        if not final and known is None:
+            known = frozenset(facts)
         cache = {}
-        parts = tuple(f.precut(facts, known, cache) for f in self.filters)
+        parts = tuple(f.precut(facts, None if final else known, cache) for f in self.filters)
         if not parts or any(part.passed is not False for part in parts):
             return SetPrecut(parts, refused=False)
         first, failed = self.filters[0], parts[0].first_failed
-        if final and self.first_stage is not None:
-            failed = first.precut(facts, self.first_stage, cache).first_failed or failed
+        if final and known is not None:
+            failed = first.precut(facts, known, cache).first_failed or failed
         criterion = next(c for c in first.criteria if c.name == failed)
         text = f"{failed} is {criterion.value(facts, cache)}, cut by {first.name} version {first.version}"
         return SetPrecut(parts, True, f"precut.{failed}", text)
