@@ -14,6 +14,7 @@ from dgl_broker.photometry import AB_ZERO_POINT_NJY
 NJY_A_MICROJANSKY = 1000.0
 LIMIT_SIGMA = 5.0  # an upper limit's error is a fifth of it, see `LightCurve`
 MAX_TITLES = 400  # points with a text of their own; beyond, the page grows and no one hovers
+MIN_SPAN_DAYS = 2.0  # visits of one night lie minutes apart: no axis of thousandths of a day
 _MAG_GAP_PX = 17
 
 
@@ -48,7 +49,8 @@ def _limits(days, flux, err, kind):
     span = (high - low) or 1.0
     first = min(float(days.min()), 0.0) if len(days) else 0.0
     last = max(float(days.max()), 0.0) if len(days) else 0.0
-    wide = (last - first) or 10.0
+    first = min(first, -MIN_SPAN_DAYS) if last - first < MIN_SPAN_DAYS else first
+    wide = last - first
     x = Axis("days from the trigger", first - 0.04 * wide, last + 0.05 * wide)
     return x, Axis("difference flux [µJy]", low - 0.08 * span, high + 0.1 * span)
 
