@@ -20,7 +20,7 @@ COUNTERS = (
     "corrupt",  # entries that are foreign, damaged or of another object
     "skipped",  # alerts not looked up, because the server failed shortly before
     "failed_reads",  # round trips of reading that failed
-    "slow_reads",  # round trips that came back, but too late
+    "slow_reads",  # round trips of reading that did not come back in time
     "written",  # stamps kept
     "outdated",  # stamps not kept, because a newer one was there
     "skipped_writes",  # stamps not kept, because the server failed or was full shortly before

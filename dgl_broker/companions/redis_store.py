@@ -5,6 +5,8 @@ so that a dead server does not cost a timeout per batch. A full server should ev
 it refuses writes and what it holds stays readable.
 """
 
+import queue
+import threading
 import time
 
 from dgl_broker.companions.codec import HEADER, CorruptCompanion, decode_when, encode
@@ -43,6 +45,35 @@ class Breaker:
         self._pause_s, self._until = 0.0, None
 
 
+def within(seconds, function, *args):
+    """What a call returns, if it does within so many seconds of wall clock.
+
+    A socket's own timeout bounds each wait and not their sum: a server that sends a byte now and then, or a resolver that
+    does not answer, would hold a batch for minutes. The call goes on in a thread of its own, which no exit waits for.
+
+    Raises
+    ------
+    TimeoutError
+        If it does not return in time; else whatever the call raises.
+    """
+    answer = queue.SimpleQueue()
+
+    def run():
+        try:
+            answer.put((function(*args), None))
+        except Exception as error:  # noqa: BLE001 - handed to the caller, who knows what to answer
+            answer.put((None, error))
+
+    threading.Thread(target=run, daemon=True, name="companions").start()
+    try:
+        value, error = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds} s") from None
+    if error is not None:
+        raise error
+    return value
+
+
 def _connect(url, timeout_s):
     try:
         import redis
@@ -79,8 +110,8 @@ class RedisStore:
         TTL of an entry, kept by the server.
     timeout_s : float
         For connecting and for each wait on the socket.
-    slow_s : float
-        A round trip that takes longer in all makes the store pause as a failure does, though its companions are used.
+    deadline_s : float
+        For reading, and for writing, the companions of a batch in all.
     client : redis.Redis, optional
         Instead of one made from the URL.
     """
@@ -90,7 +121,7 @@ class RedisStore:
         url,
         expire_days=DEFAULT_EXPIRE_DAYS,
         timeout_s=0.25,
-        slow_s=1.0,
+        deadline_s=1.0,
         prefix="dgl",
         client=None,
         clock=time.monotonic,
@@ -98,9 +129,8 @@ class RedisStore:
         self.counters = dict.fromkeys(COUNTERS, 0)
         self._client = client if client is not None else _connect(url, timeout_s)
         self._ttl_s = max(1, round(expire_days * SECONDS_A_DAY))
-        self._slow_s = slow_s
+        self._deadline_s = deadline_s
         self._prefix = f"{prefix}:{FORMAT}"
-        self._clock = clock
         self._reads, self._writes = Breaker(clock=clock), Breaker(clock=clock)
 
     @property
@@ -135,18 +165,13 @@ class RedisStore:
             self.counters["skipped"] += n_asked
             return result
         self.counters["asked"] += n_asked
-        start = self._clock()
         try:
-            values = self._client.mget([self._name(*entry) for entry in wanted])
-        except self._failures():
-            self.counters["failed_reads"] += 1
-            self._reads.failed()
+            values = within(self._deadline_s, self._client.mget, [self._name(*entry) for entry in wanted])
+        except self._failures() as error:
+            self.counters["slow_reads" if isinstance(error, TimeoutError) else "failed_reads"] += 1
+            self._give_up(self._reads)
             return result
-        if self._clock() - start > self._slow_s:
-            self.counters["slow_reads"] += 1
-            self._reads.failed()
-        else:
-            self._reads.succeeded()
+        self._reads.succeeded()
         for (entry, askers), data in zip(wanted.items(), values):
             if data is None:
                 continue
@@ -182,13 +207,11 @@ class RedisStore:
             return
         from redis.exceptions import OutOfMemoryError
 
-        start = self._clock()
         try:
-            fresh = self._newer_than_held(newest)
-            answers = self._write(fresh) if fresh else []
+            fresh, answers = within(self._deadline_s, self._write_newest, newest)
         except self._failures():
             self.counters["failed_writes"] += len(newest)
-            self._writes.failed()
+            self._give_up(self._writes)
             return
         self.counters["outdated"] += len(newest) - len(fresh)
         failed = [answer for answer in answers if isinstance(answer, Exception)]
@@ -196,10 +219,20 @@ class RedisStore:
         self.counters["full"] += n_full
         self.counters["failed_writes"] += len(failed) - n_full
         self.counters["written"] += len(answers) - len(failed)
-        if failed or self._clock() - start > self._slow_s:
+        if failed:
             self._writes.failed()
         else:
             self._writes.succeeded()
+
+    def _give_up(self, breaker):
+        """Leave the server alone for a while, and close what a call that is still out there holds open."""
+        breaker.failed()
+        self._client.connection_pool.disconnect()
+
+    def _write_newest(self, newest):
+        """(name, companion) of those newer than what the server holds, and its answers to writing them."""
+        fresh = self._newer_than_held(newest)
+        return fresh, self._write(fresh) if fresh else []
 
     def _newer_than_held(self, newest):
         pipeline = self._client.pipeline(transaction=False)
