@@ -116,36 +116,34 @@ class Pipeline:
             return Outcome("dead_lettered", message, "unexpected", text, traceback.format_exc())
 
     def _read(self, message):
-        """A message as an outcome without scores yet (status "scored" to be), or refused."""
+        """A message as an alert that is worth an example, or its refusal."""
         opened = wire.open_message(message, self.survey, self.schemas, self.limits)
+        known = None
         if len(self.filters) and not self.ungated:
             head = surveys.read_head(opened)
-            early = None if head is None else self.filters.precut(head.facts)
-            if early is not None and early.refused:
-                return self._refused(message, head, early)
-        packet = opened.packet()
-        alert = surveys.read_alert(packet)
-        if self.programids is not None and alert.facts.get("programid") not in (None, *self.programids):
-            found = alert.facts["programid"]
-            return Outcome(
-                "refused",
-                message,
-                "programid",
-                f"{alert.name}: programid {found}, configured {sorted(self.programids)}",
-                alert=alert,
-            )
+            if head is not None:
+                known = frozenset(head.facts)
+                refusal = self._refusal(message, head, self.filters.precut(head.facts, known=known))
+                if refusal is not None:
+                    return refusal
+        alert = surveys.read_alert(opened.packet())
+        late = self.filters.precut(alert.facts, final=True, known=known) if len(self.filters) else None
+        refusal = self._refusal(message, alert, None if self.ungated else late)
+        if refusal is not None:
+            return refusal
+        return _Read(message, alert, {} if late is None else late.cuts)
+
+    def _refusal(self, message, alert, precut):
+        """The refusal of an alert or its head, or None; asked twice, in the same order, so that the reason is the same."""
         if alert.is_solar_system:
             return Outcome("refused", message, "solar_system", f"{alert.name}: matched to a solar-system object", alert=alert)
-        cuts = {}
-        if len(self.filters):
-            late = self.filters.precut(alert.facts, final=True)
-            cuts = late.cuts
-            if late.refused and not self.ungated:
-                return self._refused(message, alert, late)
-        return _Read(message, alert, cuts)
-
-    def _refused(self, message, alert, precut):
-        return Outcome("refused", message, precut.reason, f"{alert.name}: {precut.text}", alert=alert, cuts=precut.cuts)
+        if self.programids is not None and alert.facts.get("programid") not in (None, *self.programids):
+            text = f"{alert.name}: programid {alert.facts['programid']}, configured {sorted(self.programids)}"
+            return Outcome("refused", message, "programid", text, alert=alert)
+        if precut is not None and precut.refused:
+            text = f"{alert.name}: {precut.text}"
+            return Outcome("refused", message, precut.reason, text, alert=alert, cuts=precut.cuts)
+        return None
 
     def _fetch(self, alerts):
         if self.companions is None:

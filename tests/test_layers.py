@@ -11,29 +11,26 @@ PACKAGE = Path(__file__).parents[1] / "dgl_broker"
 
 # From the ground up. A module may import what is below its own line, and its own room.
 LAYERS = [
-    {"alert", "scores", "errors", "message_id", "data_files", "yaml_reader"},
-    {"photometry", "stamps"},
-    {"wire", "north_up", "stamp_quality", "light_curve", "companions"},
-    {"surveys", "companion_desk", "context"},
-    {"example", "paper_example", "html"},
+    {"errors", "message_id"},
+    {"alert", "scores", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
+    {"stamps", "stamp_quality", "light_curve", "north_up", "wire"},
+    {"surveys", "companions", "context"},
+    {"example", "companion_desk"},
+    {"paper_example", "html"},
     {"selection", "model", "outputs"},
     {"pipeline"},
     {"scorer"},
-    {"librdkafka", "topic_names"},
-    {"settings_model"},
-    {"sim", "settings", "observe"},
+    {"sim", "settings", "settings_model", "observe"},
     {"stream", "archive", "evaluation"},
-    {"training", "demo"},
-    {"cli", "__main__"},
+    {"training"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
 ]
-# Pairs that the order alone would forbid, each with its reason.
-ALLOWED = {
-    ("context", "example"): "only in a docstring",
-}
 DOORS = {
     "confluent_kafka": {"stream", "librdkafka"},
     "redis": {"companions"},
-    "fastavro": {"wire"},
+    "fastavro": {"wire", "surveys"},  # surveys: the writers of simulated packets
     "requests": {"wire", "outputs", "stream"},
     "prometheus_client": {"observe"},
     "lenstronomy": {"sim"},
@@ -42,13 +39,20 @@ DOORS = {
     "yaml": {"yaml_reader", "selection"},
     "deflate": {"stamps"},
 }
-WITHOUT_TORCH = ["dgl_broker.wire", "dgl_broker.surveys", "dgl_broker.selection", "dgl_broker.archive.sources", "dgl_broker.cli"]
+WITHOUT_TORCH = [
+    "dgl_broker.wire",
+    "dgl_broker.surveys",
+    "dgl_broker.selection",
+    "dgl_broker.archive.sources",
+    "dgl_broker.cli",
+]
 
 
 def modules():
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield path, parts[0] if parts != ("__init__",) else None
+        if path.stat().st_size:
+            yield path, parts[0] if parts != ("__init__",) else None
 
 
 def imported(path):
@@ -76,7 +80,7 @@ def test_imports_run_downwards_only():
             parts = name.split(".")
             if room is None or parts[0] != "dgl_broker" or len(parts) < 2 or level(parts[1]) is None:
                 continue
-            if parts[1] != room and level(parts[1]) >= level(room) and (room, parts[1]) not in ALLOWED:
+            if parts[1] != room and level(parts[1]) >= level(room):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert not wrong
 
@@ -107,8 +111,9 @@ def test_no_code_from_data():
     for path, _ in modules():
         if path.name == "published_splits.py":
             continue  # the one unpickler, which admits arrays and builtin containers only
-        wrong += [f"{path}: {name}" for name in imported(path) if name.split(".")[0] in banned]
-        text = path.read_text()
+        # An error may be named without anything being unpickled.
+        wrong += [f"{path}: {n}" for n in imported(path) if n.split(".")[0] in banned and n != "pickle.UnpicklingError"]
+        text = path.read_text().replace("safetensors.torch.load(", "")
         if "torch.load(" in text and "weights_only=True" not in text:
             wrong.append(f"{path}: torch.load without weights_only")
         if "allow_pickle=True" in text:
