@@ -24,6 +24,7 @@ _HOME = {
     "fit_null": "calibration",
     "Bundle": "bundle",
     "load_bundle": "bundle",
+    "make_bundle": "bundle",
     "save_bundle": "bundle",
     "default_bundle": "bundle",
     "untrained_bundle": "untrained",

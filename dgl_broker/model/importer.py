@@ -5,10 +5,10 @@ tensors only. The SVM is fitted on arrays in the layout of the published data se
 """
 
 import hashlib
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ SETS = {
     "des_wide": PublishedSet("full_data", 7, 0.263, 200.0, DECAM_ZERO_POINTS_MAG),
     "des_deep": PublishedSet("des_deep_data", 14, 0.263, 7.0, [30.83, 30.79, 31.17, 31.46]),
 }
+UnpicklingError = torch.serialization.pickle.UnpicklingError  # what torch.load raises for anything but tensors
 MEMBER_NETWORKS = {"lonet": "LoNet", "glonet": "GloNet", "munet": "MuNet"}
 SCORE_BLOCK = 2048  # samples scored at a time, so that the data set need not fit into memory
 
@@ -107,7 +108,9 @@ def read_checkpoint(path, network):
     if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > MAX_FILE_BYTES:
         raise StateError(f"{path}: compressed or above {MAX_FILE_BYTES} bytes, which no checkpoint of torch is")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about oddities that are refused below
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, KeyError, TypeError) as err:
         reason = next(iter(str(err).splitlines()), repr(err))
         raise StateError(f"{path}: not a checkpoint of tensors only: {reason}") from err

@@ -3,9 +3,10 @@
 import hashlib
 import json
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from dgl_broker.errors import StateError
 
@@ -28,7 +29,7 @@ def pack(tensors, share=True):
             seen[key] = name
             stored[name] = value.clone()
     metadata = {ALIASES: json.dumps(aliases, sort_keys=True)} if aliases else None
-    return safetensors.torch.save(stored, metadata=metadata)
+    return save_tensors(stored, metadata=metadata)
 
 
 def unpack(raw, where):
@@ -46,7 +47,7 @@ def unpack(raw, where):
     """
     try:
         aliases = json.loads(_metadata(raw).get(ALIASES, "{}"))
-        tensors = safetensors.torch.load(raw)
+        tensors = load_tensors(raw)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise StateError(f"{where}: not a whole safetensors file: {err}") from err
     stored_as = {name: name for name in tensors}
