@@ -96,7 +96,13 @@ class Pipeline:
             table = self.score([examples[n] for n in scored])
             at = self.stages.add("model", at)
             for row, n in enumerate(scored):
-                results[n] = self._judge(read[n], examples[n], table[row])
+                try:
+                    scores = table[row]
+                except NotScorable as refusal:  # the networks' output for this alert alone is not finite
+                    alert = read[n].alert
+                    results[n] = Outcome("refused", messages[n], refusal.reason, f"{alert.name}: {refusal.detail}", alert=alert)
+                    continue
+                results[n] = self._judge(read[n], examples[n], scores)
         self._remember([results[n] for n in kept])
         self.stages.add("judge", at)
         return results

@@ -35,7 +35,7 @@ class ArrayScores:
     def column(self, name):
         """One score for all N samples, NaN where a sample is constant or not finite."""
         out = np.full(len(self.usable), np.nan)
-        out[self.rows] = [getattr(self.table[i], name) for i in range(len(self.rows))]
+        out[self.rows] = self.table.column(name)
         return out
 
 
