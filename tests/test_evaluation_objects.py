@@ -56,7 +56,8 @@ def test_a_system_does_not_pass_by_an_object_that_the_pre_cuts_refuse():
     rows = [list(r) for r in ROWS]
     rows[1][-1] = 0  # the better image's second alert fails the pre-cuts
     objects = Objects(table_of(rows), SCORE)
-    assert sorted(objects.systems(objects.at_detection(2)).row.tolist()) == [4, 6]
+    judged, weight = in_mix("stream", "lsst", objects, objects.at_detection(2), unit="systems")
+    assert sorted(judged.row.tolist()) == [4, 6] and weight.tolist() == [1, 1]
 
 
 def test_the_same_object_number_in_two_runs_is_two_objects():

@@ -66,6 +66,13 @@ class Objects:
         """Kind of every negative object that passes the pre-cuts at least once, whether or not it is judged."""
         return self.kind_of_object[~self.positive_object & self.passes_once]
 
+    @property
+    def negative_system_kinds(self):
+        """Kind of every negative system of which an object passes the pre-cuts at least once."""
+        rows = np.flatnonzero(~self.positive & self.passes_once[self.object])
+        _, first = np.unique(self.system[rows], return_index=True)
+        return self.kind[rows[first]]
+
     def judged(self, rows):
         """`Judged` of these rows of the table."""
         rows = np.asarray(rows, np.int64)
@@ -99,9 +106,8 @@ class Objects:
         return self.judged(order[first])
 
     def systems(self, judged):
-        """The systems of the judged objects, each with the row of its object that scores highest among those that enter."""
-        score = np.where(judged.enters, judged.score, -np.inf)
-        order = np.lexsort((-score, self.system[judged.row]))
+        """The systems of the judged objects, each with the row of its object that scores highest."""
+        order = np.lexsort((-judged.score, self.system[judged.row]))
         _, first = np.unique(self.system[judged.row][order], return_index=True)
         return judged.select(order[first])
 

@@ -7,8 +7,8 @@ from dgl_broker.evaluation.intervals import clopper_pearson
 from dgl_broker.evaluation.measures import FPRS, MEASURABLE, at_threshold, effective_number, roc, threshold_at_fpr
 
 
-def in_mix(mix, survey, objects, judged):
-    """The judged objects that enter a mix, with their weights.
+def in_mix(mix, survey, objects, judged, unit="objects"):
+    """The judged objects, or the systems they belong to, that enter a mix, with their weights.
 
     In `stream` an object enters when the shipped pre-cuts pass it, positives as well; in `hard` they play no part.
 
@@ -18,9 +18,11 @@ def in_mix(mix, survey, objects, judged):
     weight : array
         Negatives sum to 1; kinds outside the mix are gone.
     """
-    everyone = objects.negative_kinds
     if mix == "stream":
         judged = judged.select(judged.enters)
+    everyone = objects.negative_kinds
+    if unit == "systems":
+        judged, everyone = objects.systems(judged), objects.negative_system_kinds
     weight = mixes.weights(mix, survey, judged.kind, judged.positive, everyone)
     keep = weight > 0
     return judged.select(keep), weight[keep]
