@@ -1,19 +1,26 @@
 """Offsets of the group: committing them, with the answers that a group in motion gives, and asking for them."""
 
 import logging
+import time
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dgl_broker.errors import ServiceFailed
 
 log = logging.getLogger(__name__)
-# The group has taken this member's partitions: whoever has them now reads on from the last commit.
-FENCED = (KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.STALE_MEMBER_EPOCH)
-GROUP_IS_BUSY = (*FENCED, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.FENCED_MEMBER_EPOCH)
+# The group moves on while this member's answer to it is under way: the commit is in order as soon as it has arrived.
+MOVING = (KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH, KafkaError.REBALANCE_IN_PROGRESS)
+# The group has given this member up, and its partitions to others, who read on from the last commit.
+THROWN_OUT = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_MEMBER_EPOCH)
+MOVING_S = 5.0
+PAUSE_S = 0.02
 
 
 class Commits:
     """Commits of one consumer, in the foreground.
+
+    What is `owed` is out but not committed yet: a group in the middle of a rebalance may refuse for some seconds. It is paid
+    with the next commit, or when the partition is given up in order; a member that was thrown out owes nothing more.
 
     Parameters
     ----------
@@ -28,6 +35,7 @@ class Commits:
     def __init__(self, consumer, make_asker, failures):
         self.consumer = consumer
         self.failures = failures
+        self.owed = {}
         self._make_asker = make_asker
         self._asker = None
         self._done = {}
@@ -38,36 +46,42 @@ class Commits:
             self._asker.close()
 
     def commit(self, offsets):
-        """Commit (topic, partition) -> next offset.
-
-        Returns
-        -------
-        bool
-            False where the group has given the partitions to others: they read these messages again.
+        """Commit (topic, partition) -> next offset, and what is owed.
 
         Raises
         ------
         ServiceFailed
             If the group does not take it time and again, or another process has this member's `group.instance.id`.
         """
-        wanted = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        while wanted:
-            try:
-                answer = self.consumer.commit(offsets=wanted, asynchronous=False)
-                error = next((a.error for a in answer if a.error is not None), None)
-            except KafkaException as exception:
-                error = exception.args[0]
+        self.owed |= offsets
+        self.pay()
+
+    def pay(self, patience_s=MOVING_S):
+        """Commit what is owed, waiting this long for a group in motion; what it still refuses stays owed."""
+        deadline = time.monotonic() + patience_s
+        while self.owed:
+            error = self._try(self.owed)
             if error is None:
-                break
-            if error.code() in FENCED:
-                log.warning("not committed: %s; the group reads these alerts again", error.str())
-                return False
-            if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+                self._done |= self.owed
+                self.owed = {}
+                self.failures.worked("kafka")
+            elif error.code() in THROWN_OUT:
+                log.warning("not committed: %s; others read these alerts again", error.str())
+                self.owed = {}
+            elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
                 raise ServiceFailed(f"kafka: {error.str()}")
-            self.failures.failed("kafka", f"commit: {error.str()}")
-        self.failures.worked("kafka")
-        self._done |= offsets
-        return True
+            elif error.code() not in MOVING:
+                self.failures.failed("kafka", f"commit: {error.str()}")
+            elif time.monotonic() > deadline:
+                log.info("not committed yet: %s", error.str())
+                return
+            else:
+                time.sleep(PAUSE_S)
+
+    def forget(self, places):
+        """These partitions are no longer ours, and what is owed for them is not ours to pay."""
+        self.owed = {place: offset for place, offset in self.owed.items() if place not in places}
+        self._done = {place: offset for place, offset in self._done.items() if place not in places}
 
     def commit_beyond(self, offsets):
         """Commit those offsets that are beyond what this process committed, where it committed anything there."""
@@ -77,16 +91,11 @@ class Commits:
 
     def start_group_at(self, offsets):
         """Commit where a group is to start; not while it has members: then it has begun, and goes on where it is."""
-        wanted = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        while wanted:
-            try:
-                answer = self.consumer.commit(offsets=wanted, asynchronous=False)
-                error = next((a.error for a in answer if a.error is not None), None)
-            except KafkaException as exception:
-                error = exception.args[0]
+        while offsets:
+            error = self._try(offsets)
             if error is None:
                 return
-            if error.code() in GROUP_IS_BUSY:
+            if error.code() in (*MOVING, *THROWN_OUT):
                 log.warning("input.start does not hold: the group has members already, and goes on where it is")
                 return
             self.failures.failed("kafka", f"start offsets: {error.str()}")
@@ -100,3 +109,12 @@ class Commits:
             log.warning("kafka: committed offsets: %s", error.args[0].str())
             return None
         return {(a.topic, a.partition): a.offset for a in answer}
+
+    def _try(self, offsets):
+        """Commit once; the error or None."""
+        try:
+            wanted = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+            answer = self.consumer.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as exception:
+            return exception.args[0]
+        return next((a.error for a in answer if a.error is not None), None)

@@ -10,7 +10,7 @@ import uuid
 from confluent_kafka import KafkaException, TopicPartition
 
 from dgl_broker.errors import ServiceFailed
-from dgl_broker.stream.commits import GROUP_IS_BUSY
+from dgl_broker.stream.commits import MOVING, THROWN_OUT
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class ExactlyOnce:
             except KafkaException as exception:
                 error = exception.args[0]
                 self._abort()
-                if error.code() in GROUP_IS_BUSY:
+                if error.code() in (*MOVING, *THROWN_OUT):
                     log.warning("transaction aborted: %s; its alerts are read again", error.str())
                     self.source.rewind(batch)
                     return False

@@ -108,8 +108,8 @@ class Source:
 
     def next_batch(self, max_alerts, max_wait_s, should_stop=lambda: False):
         """Up to `max_alerts` messages, or what came within `max_wait_s` of the first; empty when nothing comes for a second."""
-        if self._latest and self.member:
-            # At once: a crash before the first batch would move "latest" on, over alerts that nobody read.
+        if self.member:
+            # "latest" at once: a crash before the first batch would move it on, over alerts that nobody read.
             self.commits.commit({place: offset for place, offset in self._latest.items() if place in self.assigned})
             self._latest = {}
         hand = self._hand = Batch()
@@ -168,12 +168,13 @@ class Source:
                 self.consumer.seek(TopicPartition(*place, offset))
 
     def commit(self, batch):
-        """Commit a batch whose outcomes are out; False where the group has taken this member's partitions meanwhile."""
+        """Commit a batch whose outcomes are out, unless others have its partitions by now."""
         if self._membership()[0] != batch.membership[0]:
             # Thrown out and joined again under another name: others own these partitions, and may be further on.
-            log.warning("not committed: this member was replaced while it worked; the group reads these alerts again")
-            return False
-        return self.commits.commit(batch.next)
+            log.warning("not committed: this member was replaced while it worked; others read these alerts again")
+            self.commits.forget(set(batch.next))
+            return
+        self.commits.commit(batch.next)
 
     def _membership(self):
         return (self.consumer.memberid(), self.consumer.consumer_group_metadata()) if self.member else (None, None)
@@ -246,10 +247,18 @@ class Source:
         log.info("given %d partitions, holding %d", len(partitions), len(self.assigned))
 
     def _on_revoke(self, consumer, partitions):
+        if self.member:
+            self.commits.pay()  # the last moment: after this they are others'
         self._forget({(p.topic, p.partition) for p in partitions})
         log.info("gave up %d partitions, holding %d", len(partitions), len(self.assigned))
 
+    def _on_lost(self, consumer, partitions):
+        self._forget({(p.topic, p.partition) for p in partitions})
+        log.warning("lost %d partitions: the group had given this member up", len(partitions))
+
     def _forget(self, places):
+        if self.member:
+            self.commits.forget(places)
         self._hand.drop(places)
         self.assigned -= places
         for place in places:

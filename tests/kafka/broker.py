@@ -114,7 +114,9 @@ class KafkaBroker(Topics):
         text = PROPERTIES.format(port=port, controller=controller, data=self.folder / "data") + more
         self.properties.write_text(text)
         self.process = None
-        self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", "dGVzdC1jbHVzdGVyLWlkMQ", "-c", str(self.properties))
+        self._run(
+            "kafka.tools.StorageTool", "format", "--standalone", "-t", "dGVzdC1jbHVzdGVyLWlkMQ", "-c", str(self.properties)
+        )
         self.start()
 
     def _run(self, *command):

@@ -1,0 +1,158 @@
+"""`dgl-broker run` on Apache Kafka: whole processes, real packets, every input accounted for."""
+
+import json
+import signal
+import time
+from collections import Counter
+
+import pytest
+from kafka import flow
+
+pytestmark = pytest.mark.kafka
+N_ALERTS, N_PARTITIONS = 5000, 8
+BROKEN_EVERY = 97  # co-prime to the number of templates and of partitions
+
+
+@pytest.fixture(scope="module")
+def ztf(tmp_path_factory):
+    """Templates, a bundle, a filter that passes about half of what is scored, and what the Scorer says of each template."""
+    from dgl_broker.scorer import Scorer
+
+    folder = tmp_path_factory.mktemp("ztf")
+    bundle = flow.tiny_bundle(folder / "bundle", "ztf", 1.01)
+    templates = flow.ZtfTemplates()
+    require = {"is_positive": {"equals": True}}
+    packets = [templates.packet(n) for n in range(len(flow.TEMPLATES))]
+    free = Scorer("ztf", folder / "bundle").score(packets)
+    scores = [o.scores.log_odds for o in free if o.alert.facts["is_positive"]]
+    middle = sum(scores) / len(scores)
+    path = flow.filter_file(folder / "half.yaml", "ztf", require, middle, bundle.sha256)
+    direct = Scorer("ztf", folder / "bundle", filters=[path]).score(packets)
+    assert Counter(o.status for o in direct) == {"scored": 2, "refused": 3}
+    return folder, templates, path, direct
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts `dgl-broker run` processes: `start(name, config, *arguments)`; those still running are killed at the end."""
+    started = []
+
+    def start_one(name, config, *arguments, **options):
+        started.append(flow.Filter(tmp_path / name, config, *arguments, **options))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait(20)
+
+
+def configuration(folder, kafka, name, **changes):
+    """A broker.yaml with topics and group of its own; JSON is YAML."""
+    settings = {
+        "survey": "ztf",
+        "bundle": "./bundle",
+        "filters": ["half.yaml"],
+        "kafka": {"bootstrap.servers": kafka.bootstrap_servers, "session.timeout.ms": 6000, "group.id": name},
+        "input": {"topics": [f"{name}.in"]},
+        "output": {
+            "scores": f"{name}.scores",
+            "candidates": f"{name}.candidates",
+            "dead_letters": f"{name}.deadletters",
+            "spill": f"spill-{name}",
+        },
+        "batch": {"max_alerts": 64, "max_wait_s": 0.2},
+    }
+    for section, values in changes.items():
+        settings[section] = {**settings[section], **values} if isinstance(values, dict) and section in settings else values
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def inputs(templates, n):
+    """`n` values: alerts, and every so often one that is cut short."""
+    for i in range(n):
+        value = templates.packet(i)
+        yield value[: len(value) // 2] if i % BROKEN_EVERY == 0 else value
+
+
+def expected_outcomes(direct, n):
+    """What is to come of each of `inputs`: alert id -> outcome of its template; and how many dead letters."""
+    alerts = {flow.FIRST_ID + i: direct[i % len(direct)] for i in range(n) if i % BROKEN_EVERY}
+    return alerts, n - len(alerts)
+
+
+def check_outputs(kafka, name, direct, n, refused_published=False):
+    """Every input has its outcome where it belongs, equal to what the Scorer says; returns how many came twice."""
+    alerts, n_dead = expected_outcomes(direct, n)
+    scored = {i for i, o in alerts.items() if o.status == "scored"}
+    passed = {i for i in scored if alerts[i].verdicts[0].passed}
+    assert passed and passed < scored
+
+    scores = flow.read_topic(kafka.bootstrap_servers, f"{name}.scores")
+    records = flow.containers(scores)
+    wanted = set(alerts) if refused_published else scored
+    found = Counter(r["alert_id"] for r in records)
+    assert set(found) == wanted
+    for message, record in zip(scores, records):
+        outcome = alerts[record["alert_id"]]
+        assert record["status"] == outcome.status and record["reason"] == outcome.reason
+        assert message.key() == record["object_id"].encode()
+        headers = dict(message.headers())
+        assert headers["message_id"].decode() == record["message_id"]
+        if outcome.scores is not None:
+            assert record["log_odds"] == pytest.approx(outcome.scores.log_odds, abs=1e-4)
+            assert record["bundle_sha256"] == outcome.scores.bundle_sha256
+        assert record["published_ms"] >= record["arrived_ms"] > 0
+
+    candidates = flow.containers(flow.read_topic(kafka.bootstrap_servers, f"{name}.candidates"))
+    assert {r["alert_id"] for r in candidates} == passed
+    assert all([v["filter"] for v in r["verdicts"]] == ["half"] and r["verdicts"][0]["passed"] for r in candidates)
+
+    dead = flow.containers(flow.read_topic(kafka.bootstrap_servers, f"{name}.deadletters"))
+    places = Counter((r["partition"], r["offset"]) for r in dead)
+    assert len(places) == n_dead
+    assert all(r["reason"] == "truncated" and r["topic"] == f"{name}.in" and len(r["value"]) == r["size"] for r in dead)
+    return sum(found.values()) - len(found) + sum(places.values()) - len(places)
+
+
+def test_two_members_that_join_and_leave_account_for_every_alert(kafka, ztf, start):
+    folder, templates, _, direct = ztf
+    name = "joinleave"
+    kafka.create_topic(f"{name}.in", N_PARTITIONS)
+    config = configuration(folder, kafka, name)
+    half = N_ALERTS // 2
+    values = list(inputs(templates, N_ALERTS))
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", values[:half], N_PARTITIONS)
+
+    first = start("first", config)
+    first.wait_for("given 8 partitions")
+    second = start("second", config)
+    second.wait_for("given 4 partitions")
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", values[half:], N_PARTITIONS)
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 128 + signal.SIGTERM
+    third = start("third", config, "--until-eof")
+    assert third.wait() == 0
+    deadline = time.monotonic() + 60
+    while sum(flow.committed(kafka.bootstrap_servers, name, f"{name}.in").values()) != N_ALERTS:
+        assert time.monotonic() < deadline, "what is left was not read within a minute"
+        time.sleep(0.2)
+    second.signal(signal.SIGTERM)
+    assert second.wait() == 128 + signal.SIGTERM
+
+    twice = check_outputs(kafka, name, direct, N_ALERTS)
+    summaries = [member.summary for member in (first, second, third)]
+    for s in summaries:
+        assert s["consumed"] == s["scored"] + s["refused"] + s["dead_lettered"]
+        assert s["expired"] == 0
+    assert summaries[0]["consumed"] > 0 and summaries[1]["consumed"] > 0
+    # Members that leave in order repeat nothing.
+    assert twice == 0 and sum(s["consumed"] for s in summaries) == N_ALERTS
+    alerts, n_dead = expected_outcomes(direct, N_ALERTS)
+    assert sum(s["dead_lettered"] for s in summaries) == n_dead
+    refused = Counter(o.reason for o in alerts.values() if o.status == "refused")
+    assert sum((Counter(s["refused_by_reason"]) for s in summaries), Counter()) == refused
+    assert sum(s["candidates"] for s in summaries) == sum(bool(o.verdicts) and o.verdicts[0].passed for o in alerts.values())
