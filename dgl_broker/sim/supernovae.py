@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from dgl_broker.alert import BANDS
 from dgl_broker.sim import cosmology
@@ -30,6 +31,7 @@ B_PIVOT_ANGSTROM = 4400.0
 # Peak M_B (Vega) and scatter, Richardson et al. 2014, corrected for host extinction.
 LUMINOSITY = {"Ia": (-19.25, 0.50), "IIP": (-16.75, 0.98), "IIL": (-17.98, 0.86), "IIb": (-16.99, 0.92),
               "IIN": (-18.53, 1.36), "Ib": (-17.45, 1.12), "Ic": (-17.66, 1.18)}  # fmt: skip
+LUMINOSITY_CUT = (-1.6, 2.5)  # in standard deviations: IIP -18.3, Ib -19.2, Ic -19.5, IIN -20.7 at the bright end
 # Shares of core-collapse types: SIMGEN_INCLUDE_NON1A.INPUT of Kessler et al. 2010.
 TYPE_SHARES = {"IIP": 0.59, "IIL": 0.08, "IIN": 0.04, "Ib": 0.14, "Ic": 0.15}
 ALPHA, BETA, SCATTER = 0.14, 3.1, 0.10  # Betoule et al. 2014: stretch and colour slopes; intrinsic scatter [mag]
@@ -87,7 +89,8 @@ class Templates:
             return np.zeros(n, int), absolute, stretch, colour, np.zeros(n)
         template = rng.choice(len(self.types), n, p=self.core_collapse_chance)
         mean, scatter = np.array([LUMINOSITY[kind] for kind in self.types[template]]).T
-        absolute = mean + scatter * np.clip(rng.standard_normal(n), -2.5, 2.5)
+        # A Gaussian's bright end, volume-weighted, would make half of a survey's supernovae core collapses.
+        absolute = mean + scatter * ndtri(rng.uniform(*ndtr(LUMINOSITY_CUT), n))
         ebv = np.minimum(rng.exponential(CC_DUST_SCALE, n), 0.8)
         return template, absolute, rng.uniform(0.9, 1.1, n), np.zeros(n), ebv
 
