@@ -93,6 +93,15 @@ def test_a_shared_trunk_is_stored_and_held_once(folder, tmp_path):
     assert apart.networks["munet"].cnn is not apart.networks["lonet"].cnn
 
 
+def test_equal_tensors_that_are_no_shared_trunk_do_not_hang_together(tmp_path):
+    nets = members(SHAPE)
+    for net in nets.values():
+        net.out_fc[-1].bias.data.zero_()  # three equal tensors, stored once
+    loaded = save_bundle(tmp_path / "x", tiny_card(), nets, Fusion()).networks
+    loaded["lonet"].out_fc[-1].bias += 1
+    assert loaded["munet"].out_fc[-1].bias.abs().max() == 0
+
+
 def test_sharing_changes_no_score():
     batch = random_batch(SHAPE, 7)
     nets = members(SHAPE, share_cnn=True)

@@ -226,7 +226,10 @@ def _networks(card, tensors, stored_as):
         if keys and all(stored_as[f"munet/{trunk}.{k}"] == stored_as[f"lonet/{trunk}.{k}"] for k in keys):
             members["munet"].add_module(trunk, lonet)
     for member, net in members.items():
-        net.load_state_dict({key: tensors[f"{member}/{key}"] for key in net.state_dict()}, assign=True)
+        # Equal tensors are stored once, but only a shared trunk is one in memory: else training one would change the other.
+        names = {key: f"{member}/{key}" for key in net.state_dict()}
+        state = {key: tensors[n] if stored_as[n] == n else tensors[n].clone() for key, n in names.items()}
+        net.load_state_dict(state, assign=True)
         for parameter in net.parameters():
             parameter.requires_grad_(False)
     return members
