@@ -227,4 +227,4 @@ def test_ids_are_unique_and_beyond_a_floats_reach():
 def test_no_visits_and_no_detections_give_no_alerts():
     assert simulate_packets(system(active_days=(-300.0, -299.0)), "lsst") == []
     assert simulate_packets(system(peaks_njy=10.0), "lsst") == []
-    assert simulate_packets(system(reference_mjd_tai=PEAK_MJD + 400), "lsst") == []  # long after the burst
+    assert simulate_packets(system(reference_mjd_tai=PEAK_MJD + 2000), "lsst") == []  # long after the burst

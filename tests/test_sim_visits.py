@@ -65,7 +65,7 @@ def test_a_source_of_the_depth_has_signal_to_noise_five():
         assert flux[i] / sigma == pytest.approx(5.0, rel=0.02)
 
 
-@pytest.mark.parametrize("survey, low, high", [("lsst", 0.6, 0.9), ("ztf", 1.8, 2.3)])
+@pytest.mark.parametrize("survey, low, high", [("lsst", 0.6, 0.9), ("ztf", 1.9, 2.6)])
 def test_median_seeing_is_the_surveys(survey, low, high):
     rng = np.random.default_rng(4)
     mjd, band, depth = cadence(survey, 100.0, -20.0 if survey == "lsst" else 40.0, rng)

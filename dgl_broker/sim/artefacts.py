@@ -10,6 +10,7 @@ from scipy.signal import fftconvolve
 
 from dgl_broker.sim.association import THRESHOLD, Detection
 from dgl_broker.sim.stamps import noise_generator, visit_frame
+from dgl_broker.sim.visits import STATED_ERROR
 
 PATCH_SIDE = {"lsst": 150, "ztf": 96}  # wide enough for the largest stamp around any peak in the searched middle
 SEARCH_RADIUS_ARCSEC = {"lsst": 3.0, "ztf": 12.0}
@@ -59,7 +60,7 @@ def search(sky, i, patch, radius_arcsec):
     error = np.sqrt(np.maximum(fftconvolve(patch.difference_variance, psf[::-1, ::-1] ** 2, mode="same"), 0)) / np.sum(psf**2)
     error = np.maximum(error, 1e-6 * np.max(error))
     ratio = np.abs(matched) / error
-    peaks = (ratio == maximum_filter(ratio, size=3)) & (ratio > THRESHOLD)
+    peaks = (ratio == maximum_filter(ratio, size=3)) & (ratio > THRESHOLD * STATED_ERROR[sky.survey])
     reach = radius_arcsec / sky.visits.pixel_scale
     peaks &= (patch.x[None, :] ** 2 + patch.y[:, None] ** 2) < reach**2
     found = []
@@ -72,7 +73,7 @@ def search(sky, i, patch, radius_arcsec):
             bend = a - 2 * b + c
             place[axis] += 0.5 * (a - c) / bend if bend < 0 else 0.0
         flux, sigma = _fit(sky, i, patch, row, column, *place)
-        if abs(flux) > THRESHOLD * sigma:
+        if abs(flux) > THRESHOLD * STATED_ERROR[sky.survey] * sigma:
             found.append((*place, flux, sigma))
     return sorted(found, key=lambda p: -abs(p[2]) / p[3])
 
@@ -109,17 +110,18 @@ def _errors(kind, rng):
 def artefact_detections(sky, rng):
     """Detections of a system's artefact, in order of time, each with the images that it was found on.
 
-    Strengths are drawn so that the strongest peak has S/N 5 to about 50, but no more than a shift of a quarter of the FWHM, a
-    third of the flux or of the width: where the scene is too faint for that, nothing is found.
+    Strengths are drawn so that the strongest peak has S/N 5 to about 50, but no more than a shift of half the FWHM, or half of
+    flux and width: where the scene is too faint for that, nothing is found.
     """
     kind, v = sky.system.artefact, sky.visits
+    stated = STATED_ERROR[sky.survey]
     side = PATCH_SIDE[sky.survey]
     found = []
     for i in _affected(sky, kind, rng):
         frame = visit_frame(sky, i)
         x_lo, y_lo = int(np.floor(frame.x)) - side // 2, int(np.floor(frame.y)) - side // 2
         corner = x_lo - frame.x, y_lo - frame.y
-        wanted = 5.5 * np.exp(rng.exponential(0.7))
+        wanted = 5.5 * stated * np.exp(rng.exponential(0.7))
         draws = np.random.default_rng(rng.integers(1 << 62))
         own = v.flux_sigma_njy()[i]
         if kind in ("cosmic_ray", "bad_column"):
@@ -136,9 +138,9 @@ def artefact_detections(sky, rng):
             shift = shift * v.fwhm_arcsec[i]
             strength = _strength(sky, i, corner, side, scale, shift, width, wanted * own)
             extra = {
-                "scale_error": float(np.clip(strength * scale, -0.33, 0.33)),
+                "scale_error": float(np.clip(strength * scale, -0.5, 0.5)),
                 "shift": strength * shift,
-                "width_error": float(np.clip(strength * width, -0.33, 0.33)),
+                "width_error": float(np.clip(strength * width, -0.5, 0.5)),
             }
         patch = sky.render(i, *corner, side, side, noise_generator(sky, i), **extra)
         peaks = search(sky, i, patch, SEARCH_RADIUS_ARCSEC[sky.survey])
@@ -147,12 +149,14 @@ def artefact_detections(sky, rng):
             if all(np.hypot(x - a, y - b) * v.pixel_scale > v.fwhm_arcsec[i] for a, b in kept) and len(kept) < 2:
                 kept.append((x, y))
                 east, north = sky.to_sky(i, x, y)
-                found.append(Detection(int(i), float(east), float(north), 0.0, 0.0, flux, error, 0.0, 1, patch, kind))
+                found.append(
+                    Detection(int(i), float(east), float(north), 0.0, 0.0, flux, error, error * stated, 0.0, 1, patch, kind)
+                )
     return found
 
 
 def _strength(sky, i, corner, side, scale, shift, width, wanted_njy):
-    """How strong the errors must be for the strongest peak to have the wanted flux; no stronger than a quarter of the FWHM."""
+    """How strong the errors must be for the strongest peak to have the wanted flux; no stronger than half the FWHM."""
     small = min(side, 60)
     edge = (side - small) // 2
     quiet = np.random.default_rng(0)
@@ -163,4 +167,4 @@ def _strength(sky, i, corner, side, scale, shift, width, wanted_njy):
     half = np.arange(-20, 21, dtype=float)
     psf = sky.psf(i, half, half)
     peak = np.max(np.abs(fftconvolve(clean, psf, mode="same"))) / np.sum(psf**2)
-    return min(0.25, unit * wanted_njy / max(peak, 1e-9))
+    return min(0.5, unit * wanted_njy / max(peak, 1e-9))

@@ -3,13 +3,15 @@
 Detection: sources of one sign merge where the PSF-convolved difference image has one peak for them. The peaks are those of the
 Gaussian mixture of equal noise-equivalent width, found by mean shift from every source (an ascent to the local maximum): two
 equal sources merge below 1.2 FWHM, unequal ones farther. A peak is a detection when its PSF flux is more than five times its
-error. Association: a detection within the radius of a known object of the system belongs to the nearest one, else it starts a
-new object.
+error as the survey states it. Association: a detection within the radius of a known object of the system belongs to the nearest
+one, else it starts a new object.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from dgl_broker.sim.visits import STATED_ERROR
 
 THRESHOLD = 5.0
 RADIUS_ARCSEC = {"lsst": 1.0, "ztf": 1.5}
@@ -27,7 +29,8 @@ class Detection:
     shift_e: float  # centroid noise contained in `east`, `north`
     shift_n: float
     flux: float
-    error: float
+    error: float  # of the pixels' noise
+    stated_error: float  # as the survey gives it
     deep: float  # the template's noise in a PSF flux here
     n_merged: int  # point sources that share the peak with at least a tenth of its flux
     patch: object = None  # the images, where the detection was made on them
@@ -117,14 +120,19 @@ def detect(measurer, rng):
     share = np.sum(same * (np.abs(change)[None] > 0.1 * np.abs(change)[:, None]), axis=1)
     first = measurer.at(visit, place[source, visit, 0], place[source, visit, 1])
     snr = np.abs(first.flux) / first.error
-    real = (snr > THRESHOLD - 1.0) & (np.abs(first.variable) > 0.5 * np.abs(first.flux)) & (first.variable * first.flux > 0)
+    stated = STATED_ERROR[sky.survey]
+    real = (
+        (snr > (THRESHOLD - 1.0) * stated)
+        & (np.abs(first.variable) > 0.5 * np.abs(first.flux))
+        & (first.variable * first.flux > 0)
+    )
     found = []
     for k in np.flatnonzero(real):
         j, i = source[k], visit[k]
         moved = centroid[j, i] * CENTROID * measurer.effective_fwhm[i] / snr[k]
         # A peak is searched for, so its flux is above that at the true place: F (1 + r^2 / (4 sigma^2)), sigma of the PSF.
         rise = 1.0 + np.sum(moved**2) / (4.0 * (measurer.effective_fwhm[i] / 2.355) ** 2)
-        if snr[k] * rise <= THRESHOLD:
+        if snr[k] * rise <= THRESHOLD * stated:
             continue
         found.append(
             Detection(
@@ -135,6 +143,7 @@ def detect(measurer, rng):
                 shift_n=float(moved[1]),
                 flux=float(first.flux[k] * rise),
                 error=float(first.error[k]),
+                stated_error=float(first.error[k] * stated),
                 deep=float(first.deep[k]),
                 n_merged=int(share[j, i]),
             )

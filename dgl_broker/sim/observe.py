@@ -20,6 +20,10 @@ from dgl_broker.sim.visits import PIXEL_SCALE
 # side and scale [arcsec] of the sky grid, and the side that is rendered (the rest is empty sky)
 GRID = {"lsst": (96, 0.2, 96), "ztf": (160, 0.506, 64)}
 FIT_SIDE = {"lsst": 48, "ztf": 56}  # frequencies kept for photometry of the static scene: a PSF squared passes no more
+# Rows of the detector grow north at rotation 0, or south: columns and rows of real ZTF alerts of one image against their places
+# give -1.013" of declination a row, and neighbours stand there in the stamps.
+UP = {"lsst": 1.0, "ztf": -1.0}
+EDGE_SHARE = 0.007
 DETECTOR = {"lsst": (4072, 4000), "ztf": (3072, 3080)}  # columns and rows
 FIELD_ARCSEC = {"lsst": 8.5, "ztf": 25.0}  # point sources farther out are not seen
 TEMPLATE_BETA = 3.5
@@ -111,16 +115,20 @@ class Sky:
         self.spectra = dict(zip((BANDS.index(b) for b in self.bands), fft.rfft2(images)))
         width, height = DETECTOR[self.survey]
         self.centre_pixel = system.rng(22).uniform((60, 60), (width - 60, height - 60), (len(visits), 2))
+        if self.survey == "ztf":  # 3 of 480 real alerts have stamps cut by the detector's edge
+            near = system.rng(23).uniform(size=(len(visits), 2))
+            self.centre_pixel[:, 0] = np.where(near[:, 0] < EDGE_SHARE, 5 + 25 * near[:, 1], self.centre_pixel[:, 0])
         self._draw_templates()
         self._fit = None
         self._turn = np.cos(visits.rotation), np.sin(visits.rotation)
+        self._up = UP[self.survey]
         self._convolved, self._templates = (-1, None), {}
 
     def _draw_templates(self):
-        """Depth and seeing of each band's template: a coadd of 6 to 60 visits, of a little better seeing than the median's."""
+        """Depth and seeing of each band's template: 6 to 60 visits (ZTF: 16) of a little better seeing than the median's."""
         rng = self.system.rng(21)
         ztf = self.survey == "ztf"
-        n = np.full(6, 25.0) if ztf else np.exp(rng.uniform(np.log(6.0), np.log(60.0), 6))
+        n = np.full(6, 16.0) if ztf else np.exp(rng.uniform(np.log(6.0), np.log(60.0), 6))
         draw = rng.standard_normal(6)
         self.template_visits = n
         self.template_fwhm, self.template_sigma = np.full(6, np.nan), np.full(6, np.nan)
@@ -157,7 +165,8 @@ class Sky:
         column = (slice(None), None, None)
         a = np.float32(2 * np.pi) * moffat_radius(v.fwhm_arcsec[i], 1.0 * v.beta[i]).astype(np.float32)[column]
         c, s = self._turn[0][i].astype(np.float32)[column], self._turn[1][i].astype(np.float32)[column]
-        return _wave_number(a, v.e1[i].astype(np.float32)[column], v.e2[i].astype(np.float32)[column], c, s, east, north)
+        e1, e2 = v.e1[i].astype(np.float32)[column], (self._up * v.e2[i]).astype(np.float32)[column]
+        return _wave_number(a, e1, e2, c, s, east, north)
 
     def static_at(self, index, east, north):
         """What a PSF fit at given places reads of the static scene.
@@ -215,18 +224,19 @@ class Sky:
         return self._templates[b]
 
     def pixel_axes(self, i):
-        """East and north [arcsec] of one step along x and along y: ((e_x, e_y), (n_x, n_y)); parity as on the sky."""
+        """East and north [arcsec] of one step along x and along y: ((e_x, e_y), (n_x, n_y))."""
         c, s = self._turn[0][i], self._turn[1][i]
-        return self.visits.pixel_scale * np.array([[-c, s], [s, c]])
+        return self.visits.pixel_scale * np.array([[-c, s * self._up], [s, c * self._up]])
 
     def to_pixel(self, i, east, north):
         """Place in the frame of visit i's pixels, relative to the system's centre: x, y [pixel]."""
         c, s, px = float(self._turn[0][i]), float(self._turn[1][i]), self.visits.pixel_scale
-        return (s * north - c * east) / px, (s * east + c * north) / px
+        return (s * north - c * east) / px, (s * east + c * north) * self._up / px
 
     def to_sky(self, i, x, y):
         """The inverse of `to_pixel`: east, north [arcsec]."""
         c, s, px = float(self._turn[0][i]), float(self._turn[1][i]), self.visits.pixel_scale
+        y = y * self._up
         return (s * y - c * x) * px, (s * x + c * y) * px
 
     def point_sources(self, i, flux, x, y, template=False):

@@ -115,7 +115,7 @@ def simulate_packets(system, survey, visits=None, max_alerts=None, schema=None):
             "n_detections": k + 1,
             "days_since_first": float(times[d.visit] - times[dia_object.detections[0].visit]),
             **{name: truth.get(name) for name in ("n_images", "separation_arcsec", "magnification", "z_lens", "z_source")},
-            "snr": float(abs(d.flux) / d.error),
+            "snr": float(abs(d.flux) / d.stated_error),
             "seed": system.seed,
             "system": system.index,
             "galaxy_id": system.galaxy_id,

@@ -16,6 +16,7 @@ import fastavro
 from dgl_broker.data_files import schema_path
 from dgl_broker.errors import InputUnavailable
 from dgl_broker.surveys import fits_write
+from dgl_broker.surveys.avro_parts import array_of, bytes_of, long_of, records_of
 
 VERSIONS = ("10.0", "11.1")
 OWN_ID = 900_000  # registry ids of our own schemas start here: ours = this + Rubin's
@@ -57,35 +58,12 @@ def registry_id(version):
     return 100 * int(major) + int(minor)
 
 
-def _zigzag(value):
-    value = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _branches(schema):
     """Prefixes of a nullable type's null branch and other branch, and the other type; (None, b"", type) if not nullable."""
     if isinstance(schema, list):
         null = schema.index("null")
-        return _zigzag(null), _zigzag(1 - null), schema[1 - null]
+        return long_of(null), long_of(1 - null), schema[1 - null]
     return None, b"", schema
-
-
-def _records(schema):
-    """(full name, definition) of every record in a parsed schema."""
-    if isinstance(schema, list):
-        for branch in schema:
-            yield from _records(branch)
-    elif isinstance(schema, dict) and schema["type"] == "array":
-        yield from _records(schema["items"])
-    elif isinstance(schema, dict) and schema["type"] == "record":
-        yield schema["name"], schema
-        for field in schema["fields"]:
-            yield from _records(field["type"])
 
 
 class LsstWriter:
@@ -117,7 +95,7 @@ class LsstWriter:
         self._prefix = b"\0" + struct.pack(">I", self.schema_id)
         self._fields = [(f["name"], *_branches(f["type"])) for f in self.schema["fields"]]
         space = self.schema["name"].rpartition(".")[0]
-        records = dict(_records(self.schema))
+        records = dict(records_of(self.schema))
         self._parts = {n: records[f"{space}.{n}"] for n in ("diaSource", "diaForcedSource", "diaObject", "ssSource")}
 
     def part(self, name, record):
@@ -143,15 +121,17 @@ class LsstWriter:
             Why the visit was made, and at what.
         """
         values = {
-            "diaSourceId": _zigzag(source_id),
-            "observation_reason": None if reason is None else _bytes(reason.encode()),
-            "target_name": None if target is None else _bytes(target.encode()),
+            "diaSourceId": long_of(source_id),
+            "observation_reason": None if reason is None else bytes_of(reason.encode()),
+            "target_name": None if target is None else bytes_of(target.encode()),
             "diaSource": source,
-            "prvDiaSources": None if previous is None else _array(previous),
-            "prvDiaForcedSources": None if forced is None else _array(forced),
+            "prvDiaSources": None if previous is None else array_of(previous),
+            "prvDiaForcedSources": None if forced is None else array_of(forced),
             "diaObject": dia_object,
             "ssSource": ss_source,
-            **{f"cutout{n}": None if c is None else _bytes(c) for n, c in zip(("Difference", "Science", "Template"), cutouts)},
+            **{
+                f"cutout{n}": None if c is None else bytes_of(c) for n, c in zip(("Difference", "Science", "Template"), cutouts)
+            },
         }
         out = [self._prefix]
         for name, null, some, _ in self._fields:
@@ -162,14 +142,6 @@ class LsstWriter:
                 out.append(some)
                 out.append(value)
         return b"".join(out)
-
-
-def _bytes(raw):
-    return _zigzag(len(raw)) + raw
-
-
-def _array(items):
-    return _zigzag(len(items)) + b"".join(items) + b"\0" if items else b"\0"
 
 
 @lru_cache(maxsize=8)
