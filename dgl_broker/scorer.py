@@ -104,7 +104,7 @@ class Scorer:
             companions = CompanionDesk(store, remember)
         self._pipeline = Pipeline(
             survey,
-            wire.schema_source(schemas),
+            schemas if hasattr(schemas, "writer_schema") else wire.schema_source(schemas),
             self.filters,
             lambda alerts, found: build(alerts, self.spec, found),
             self._score_examples,
