@@ -36,7 +36,8 @@ ZTF_SCHEMA = {
         candidate=record(
             "candidate", jd="double", fid="int", diffmaglim=_FLOAT, programid="int", candid="long", isdiffpos="string",
             ra="double", dec="double", magpsf="float", sigmapsf="float", distnr=_FLOAT, magnr=_FLOAT, sigmagnr=_FLOAT,
-            fwhm=_FLOAT, nbad=_INT, rb=_FLOAT, ssdistnr=_FLOAT, ssnamenr=_TEXT, sgmag1=_FLOAT, srmag1=_FLOAT, simag1=_FLOAT, szmag1=_FLOAT,
+            fwhm=_FLOAT, nbad=_INT, rb=_FLOAT,
+            ssdistnr=_FLOAT, ssnamenr=_TEXT, sgmag1=_FLOAT, srmag1=_FLOAT, simag1=_FLOAT, szmag1=_FLOAT,
             sgscore1=_FLOAT, distpsnr1=_FLOAT, ndethist="int", jdstarthist=_DOUBLE, sgscore2=_FLOAT, distpsnr2=_FLOAT,
             sgscore3=_FLOAT, distpsnr3=_FLOAT, magzpsci=_FLOAT, exptime=_FLOAT, drb=_FLOAT,
         ),

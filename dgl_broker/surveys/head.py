@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 class AlertHead:
     """The trigger of an alert whose histories were not decoded; attributes as those of `dgl_broker.alert.Alert`.
 
-    `facts` holds what is known for sure: a fact that is absent needs the second stage, one that is None is unknown for good.
+    `schema` lacks the version where a broker's copy states it at its end. `facts` holds what is known for sure: a fact that is
+    absent needs the second stage, one that is None is unknown for good.
     """
 
     survey: str

@@ -50,6 +50,10 @@ class RegistrySchemas:
     def __repr__(self):
         return f"registry {self.url}"
 
+    def close(self):
+        """Gives its connections back."""
+        self._session.close()
+
     def check(self):
         """Raises if the registry does not answer: what readiness and `check-config` ask.
 

@@ -132,6 +132,28 @@ def least_bytes(tree):
     return tree["size"] if kind == "fixed" else 1
 
 
+def skips_blindly(tree):
+    """Whether a tree has an array of items of fixed size.
+
+    Where nobody asks for those, fastavro passes over them without looking whether the bytes have ended, as often as the
+    array declares.
+    """
+    if isinstance(tree, list):
+        return any(skips_blindly(branch) for branch in tree)
+    if isinstance(tree, str) or tree["type"] in ("enum", "fixed"):
+        return False
+    if tree["type"] == "record":
+        return any(skips_blindly(field["type"]) for field in tree["fields"])
+    part = tree.get("items", tree.get("values"))
+    return tree["type"] == "array" and _is_of_fixed_size(part) or skips_blindly(part)
+
+
+def _is_of_fixed_size(tree):
+    if isinstance(tree, dict) and tree["type"] == "record":
+        return all(_is_of_fixed_size(field["type"]) for field in tree["fields"])
+    return tree in ("null", "boolean", "float", "double") or isinstance(tree, dict) and tree["type"] == "fixed"
+
+
 def shown(value):
     """A value for an error message, cut short: what a packet holds may be megabytes."""
     text = repr(value)

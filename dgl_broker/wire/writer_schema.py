@@ -16,13 +16,23 @@ from fastavro.schema import SchemaParseException, UnknownType
 from dgl_broker.errors import PacketError
 from dgl_broker.wire.limits import DEFAULT
 from dgl_broker.wire.reduce import kind_of, reader_schema, reduced
-from dgl_broker.wire.schema_tree import full_name, least_bytes, self_contained, shown
+from dgl_broker.wire.schema_tree import full_name, least_bytes, self_contained, shown, skips_blindly
 
 # What fastavro raises on bytes that are not what the schema says: short reads, a union's or enum's index out of range,
 # strings that are no UTF-8, a value that the reader's type does not admit.
 DECODE_ERRORS = (EOFError, IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error)
 TRIGGER_OF_SURVEY = {"lsst": "diaSource", "ztf": "candidate"}
 _VERSION = re.compile(r"v(\d+)_(\d+)")
+
+
+class _CheckedBytes(io.BytesIO):
+    """Bytes that cannot be read beyond their end; slower, so for schemas that need it."""
+
+    def read(self, size=-1):
+        found = super().read(size)
+        if size is not None and len(found) < size:
+            raise EOFError(f"expected {size} bytes, {len(found)} are left")
+        return found
 
 
 class WriterSchema:
@@ -61,6 +71,7 @@ class WriterSchema:
         self.limits = limits
         self._parsed = _parsed(self.tree)
         self._reader = self._counter = None
+        self._stream = _CheckedBytes if skips_blindly(self.tree) else io.BytesIO
         self._leading = {}
 
     @property
@@ -88,7 +99,7 @@ class WriterSchema:
             `missing_field`, `wrong_type`, `undecodable`, `too_large`.
         """
         self.require_alert()
-        stream = io.BytesIO(payload)
+        stream = self._stream(payload)
         if len(payload) - start > self.limits.rows * self._row_bytes:
             # Rows that unpack to a hundred times their bytes could be many here: count them before any is kept.
             stream.seek(start)
@@ -100,7 +111,7 @@ class WriterSchema:
 
     def read_whole(self, payload, start=0):
         """One record with every field of the schema, as (dict, position behind it)."""
-        stream = io.BytesIO(payload)
+        stream = self._stream(payload)
         stream.seek(start)
         return _decode(stream, self._parsed, None, self.label), stream.tell()
 
@@ -126,7 +137,7 @@ class WriterSchema:
         schemas = self._leading[key]
         if schemas is None:
             return {}
-        stream = io.BytesIO(payload)
+        stream = self._stream(payload)
         stream.seek(start)
         record = _decode(stream, *schemas, self.label)
         self._check_sizes(record)
@@ -169,7 +180,7 @@ def _decode(stream, writer, reader, label):
     try:
         return fastavro.schemaless_reader(stream, writer, reader)
     except DECODE_ERRORS as error:
-        what = str(error) or type(error).__name__
+        what = "its bytes end" if isinstance(error, EOFError) else str(error) or type(error).__name__
         raise PacketError("undecodable", f"{label}: at byte {stream.tell()}: {what[:200]}") from error
 
 
