@@ -37,7 +37,7 @@ def centroid(image, scale):
 
 @pytest.mark.parametrize("side", [30, 31, 45, 46])
 def test_nothing_is_half_a_pixel_off(side):
-    """A symmetric galaxy at (0.11, -0.07) arcsec has its centroid there on odd and even grids (padding once shifted by half)."""
+    """A round galaxy at (0.11, -0.07) arcsec has its centroid there, on odd and even grids."""
     grid = Grid(side, 0.2)
     galaxy = Galaxy(0.5, MAGS, 0.35, 1.0, 0.0, 0.0, east=0.11, north=-0.07)
     np.testing.assert_allclose(centroid(galaxy_map(grid, galaxy), 0.2), (0.11, -0.07), atol=2e-3)

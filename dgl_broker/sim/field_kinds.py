@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from dgl_broker.alert import BANDS
 from dgl_broker.sim import cosmology
 from dgl_broker.sim.galaxies import draw_host_galaxy, draw_star_magnitudes
 from dgl_broker.sim.lens_kinds import reference_lens
@@ -13,6 +12,7 @@ from dgl_broker.sim.parts import (
     galaxy_truth,
     nucleus_in,
     observed_peak,
+    peak_truth,
     single_supernova,
 )
 from dgl_broker.sim.quasars import quasar_z_chance
@@ -96,8 +96,7 @@ def thermal_transient(draw, kind):
     galaxy = draw_host_galaxy(draw.rng, z, draw.survey, fainter_mag=2.0 if kind == "slsn" else 0.0)
     place = np.zeros(2) if kind == "tde" else galaxy.draw_offsets(draw.rng, 1)[0]
     flash = Flash(table, draw.reference_mjd)
-    best = int(np.argmin(peak))
-    truth |= {"z_transient": z, "peak_mag": float(peak[best]), "peak_band": BANDS[best], "n_images": 1, "magnification": 1.0}
+    truth |= peak_truth(draw, peak) | {"z_transient": z, "n_images": 1, "magnification": 1.0}
     days = flash_days(draw, [flash])
     return Parts([galaxy], variability=Explosions(place, [flash]), active_days=days, truth=unlensed_truth(draw, galaxy) | truth)
 

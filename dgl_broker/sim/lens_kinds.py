@@ -62,7 +62,7 @@ def lensed_supernova(draw, supernova_class, deflector=None):
     days = flash_days(draw, flashes)
     if days is None or not np.any(peak < limits(draw.survey)):
         return None
-    truth = lens_truth(draw, system) | supernova_truth(system.drawn, z, peak) | image_truth(images, sizes)
+    truth = lens_truth(draw, system) | supernova_truth(draw, system.drawn, z, peak) | image_truth(images, sizes)
     places = np.stack([images.x, images.y], axis=-1)
     return Parts([system.deflector], system.lens, system.source, Explosions(places, flashes), days, truth)
 

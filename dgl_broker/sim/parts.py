@@ -67,17 +67,21 @@ def galaxy_truth(prefix, galaxy, dust):
     return {**numbers, f"{prefix}_radius_arcsec": galaxy.radius_arcsec, f"{prefix}_sersic_n": galaxy.sersic_n}
 
 
-def supernova_truth(explosion, z, peak_mag):
+def peak_truth(draw, peak_mag):
+    """Peak magnitude as seen (6,), in the band where it is farthest above the survey's limit."""
+    best = int(np.argmin(peak_mag - limits(draw.survey)))
+    return {"peak_mag": float(peak_mag[best]), "peak_band": BANDS[best]}
+
+
+def supernova_truth(draw, explosion, z, peak_mag):
     """Numbers of one supernova; `peak_mag` (6,) as seen, magnified."""
-    best = int(np.argmin(peak_mag))
-    return {
+    numbers = {
         "sn_type": explosion.sn_type,
         "sn_template": explosion.name,
         "sn_absolute_b": explosion.absolute_b,
         "z_transient": z,
-        "peak_mag": float(peak_mag[best]),
-        "peak_band": BANDS[best],
     }
+    return numbers | peak_truth(draw, peak_mag)
 
 
 def observed_peak(draw, peak_mag):
@@ -124,7 +128,7 @@ def single_supernova(draw, galaxy, supernova_class, magnification=1.0, place=Non
     if place is None:
         place = galaxy.draw_offsets(draw.rng, 1)[0] + [galaxy.east, galaxy.north]
     peak = observed_peak(draw, table.peak_magnitude() - 2.5 * np.log10(magnification))
-    truth = supernova_truth(explosion, galaxy.z, peak)
+    truth = supernova_truth(draw, explosion, galaxy.z, peak)
     truth["offset_arcsec"] = float(np.hypot(place[0] - galaxy.east, place[1] - galaxy.north))
     return Explosions(place, [flash]), days, truth | {"n_images": 1, "magnification": magnification}
 
