@@ -66,6 +66,7 @@ class Source:
         self._next_refresh = 0.0
         self._next_look = 0.0
         self._latest = {}  # where "latest" turned out to be, still to be committed
+        self._closing = False
 
     # Opening and closing
 
@@ -95,6 +96,7 @@ class Source:
 
     def close(self):
         """Leave the group; nothing more is committed."""
+        self._closing = True
         self.consumer.close()
         if self.member:
             self.commits.close()
@@ -165,7 +167,7 @@ class Source:
         for place, offset in batch.first.items():
             if place in self.assigned:
                 self.positions[place] = offset
-                self.consumer.seek(TopicPartition(*place, offset))
+                self._go_to(place, offset)
 
     def commit(self, batch):
         """Commit a batch whose outcomes are out, unless others have its partitions by now."""
@@ -239,6 +241,8 @@ class Source:
     # Answers to the group
 
     def _on_assign(self, consumer, partitions):
+        if self._closing:
+            return  # stopped before the group had answered: a client that closes is told no committed offsets, only time-outs
         offsets = self._first_offsets([(p.topic, p.partition) for p in partitions])
         (consumer.incremental_assign if self._cooperative else consumer.assign)(offsets)
         if not self._cooperative:
@@ -327,4 +331,14 @@ class Source:
             log.warning("%s[%d]: offset %d is beyond the end %d; reading from %d", *place, position, high, low)
         self.expired += lost
         self.positions[place] = low
-        self.consumer.seek(TopicPartition(*place, low))
+        self._go_to(place, low)
+
+    def _go_to(self, place, offset):
+        """Read a held partition on from an offset; unlike `seek` also where fetching has stopped."""
+        there = TopicPartition(*place, offset)
+        if self._cooperative and self.member:
+            self.consumer.incremental_unassign([there])
+            self.consumer.incremental_assign([there])
+        else:
+            others = [TopicPartition(*p, self.positions.get(p, OFFSET_BEGINNING)) for p in self.assigned - {place}]
+            self.consumer.assign([*others, there])
