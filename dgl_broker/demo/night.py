@@ -15,7 +15,8 @@ import numpy as np
 MIX = {
     "lensed_sn_ia": 17, "lensed_sn_cc": 17, "sn_ia_host": 12, "sn_cc_host": 10, "sn_ia_lrg": 7, "sn_cc_lrg": 2,
     "sn_ia_in_lens": 3, "sn_cc_in_lens": 2, "sibling_sne": 2, "agn": 7, "agn_in_lens": 2, "lensed_quasar": 4,
-    "variable_star": 3, "tde": 2, "slsn": 2, "lens_bad_subtraction": 2, "moving_object": 2, "cosmic_ray": 2, "bad_column": 1, "dipole": 1,
+    "variable_star": 3, "tde": 2, "slsn": 2, "lens_bad_subtraction": 2, "moving_object": 2, "cosmic_ray": 2, "bad_column": 1,
+    "dipole": 1,
 }  # fmt: skip
 ALERTS_OF_A_SYSTEM = 4
 BROKEN_EVERY = 97  # one message in so many is no packet any more

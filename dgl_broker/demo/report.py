@@ -36,8 +36,8 @@ def demo_page(shows, first_line):
     links = [link for one in shows for link in _links(one)]
     lead = (
         "Packets of simulated systems, written as the surveys write them, went through an embedded Kafka and the very filter "
-        "that runs on the live streams. Lensed supernovae are a third of the systems here; in the sky they are one in a million "
-        "alerts."
+        "that runs on the live streams. Lensed supernovae are a third of the systems here; in the sky they are one in a "
+        "million alerts."
     )
     return page(
         "A simulated night through the filter",
@@ -60,8 +60,9 @@ def _night(one):
     passed = [o for o in best if any(v.passed for v in o.verdicts)]
     shown = best[:CARDS]
     title = f"{name}: candidates" if passed else f"{name}: the best, none of which passed the filter"
-    n_passed = f"{len(passed)} of the {len(best)} best objects passed {one.filter.name} version {one.filter.version}"
-    note = f"{n_passed}, which asks for {one.filter.score} of at least {one.filter.threshold:g}. One row an object: its best alert."
+    asks = f"which asks for {one.filter.score} of at least {one.filter.threshold:g}"
+    note = f"{len(passed)} of the {len(best)} best objects passed {one.filter.name} version {one.filter.version}, {asks}."
+    note += " One row an object: its best alert."
     return [
         section(f"{name}: accounts", _accounts(one), id_=f"{one.survey}-accounts"),
         section(

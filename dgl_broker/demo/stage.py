@@ -141,12 +141,18 @@ class _Feed:
                     self._show.labels[labels["alert_id"]] = labels
                 self._feeder.send(value, partition=self._show.n_sent % PARTITIONS)
                 self._show.n_sent += 1
-            self._feeder.close()
         except Exception as error:  # noqa: BLE001 - whatever it was, the filter must not wait for more
-            self._failed = error
-            self._stop.ask()
+            self._fail(error)
         finally:
             self._night.close()
+            try:
+                self._feeder.close()
+            except DglError as error:
+                self._fail(error)
+
+    def _fail(self, error):
+        self._failed = self._failed or error
+        self._stop.ask()
 
     def end(self):
         """Wait for the thread; raises what it failed of."""

@@ -10,9 +10,9 @@ ROWS = 12
 KIND_WORDS = {
     "lensed_sn_ia": "lensed SN Ia", "lensed_sn_cc": "lensed SN CC", "sn_ia_host": "SN Ia", "sn_cc_host": "SN CC",
     "sn_ia_lrg": "SN Ia in a red galaxy", "sn_cc_lrg": "SN CC in a red galaxy", "sn_ia_in_lens": "SN Ia of a lens galaxy",
-    "sn_cc_in_lens": "SN CC of a lens galaxy", "sn_outside_images": "SN outside the images", "sibling_sne": "two SNe in one galaxy",
-    "agn": "AGN", "agn_in_lens": "AGN of a lens galaxy", "lensed_quasar": "lensed quasar", "tde": "TDE", "slsn": "SLSN",
-    "lens_bad_subtraction": "lens, bad subtraction",
+    "sn_cc_in_lens": "SN CC of a lens galaxy", "sn_outside_images": "SN outside the images", "agn": "AGN", "tde": "TDE",
+    "sibling_sne": "two SNe in one galaxy", "agn_in_lens": "AGN of a lens galaxy", "lensed_quasar": "lensed quasar",
+    "lens_bad_subtraction": "lens, bad subtraction", "slsn": "SLSN",
 }  # fmt: skip
 
 
@@ -39,9 +39,8 @@ def truth_words(label):
 
 def candidate_table(shows, n=ROWS):
     """The best objects of each survey's night as a rich table, what passed a filter first."""
-    table = Table(
-        title="Candidates, and the best of the rest; one row an object", title_justify="left", box=None, pad_edge=False
-    )
+    title = "Candidates (●) and the best of the rest; one row an object, by its best alert"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name, kind in (
         ("", "left"), ("survey", "left"), ("object", "left"), ("log-odds", "right"), ("p_lsn", "right"), ("Ia", "right"),
         ("CC", "right"), ("det.", "right"), ("bands", "left"), ("truth (simulator)", "left"),
