@@ -1,5 +1,7 @@
 """Whole packets: what they hold, and that their stamps, rows and labels belong together."""
 
+import csv
+import gzip
 import io
 
 import fastavro
@@ -10,6 +12,7 @@ from astropy.wcs import WCS
 from scipy.ndimage import shift
 from sim_toys import PEAK_MJD, Steady, system
 
+from dgl_broker.errors import ConfigError
 from dgl_broker.sim.identity import unique_id, ztf_object_name
 from dgl_broker.sim.packets import LABEL_COLUMNS, simulate_packets
 from dgl_broker.surveys.lsst.write import lsst_writer
@@ -131,8 +134,8 @@ def now_or_first(record):
 
 def test_precovery_comes_a_day_after_the_first_detection():
     before = []
-    for index in range(20):
-        for alert in simulate_packets(system(index=index), "lsst"):
+    for index in range(12):
+        for alert in simulate_packets(system(index=index), "lsst")[:4]:
             record = _lsst(alert)
             first = now_or_first(record)
             early = [r for r in record["prvDiaForcedSources"] if r["midpointMjdTai"] < first - 1e-6]
@@ -228,3 +231,208 @@ def test_no_visits_and_no_detections_give_no_alerts():
     assert simulate_packets(system(active_days=(-300.0, -299.0)), "lsst") == []
     assert simulate_packets(system(peaks_njy=10.0), "lsst") == []
     assert simulate_packets(system(reference_mjd_tai=PEAK_MJD + 2000), "lsst") == []  # long after the burst
+
+
+# ZTF
+
+
+def _ztf(alert):
+    return next(fastavro.reader(io.BytesIO(alert.value)))
+
+
+def _pixels(stamp):
+    raw = gzip.decompress(stamp["stampData"])
+    cards = fits.Header.fromstring(raw[80:2880].decode())  # without SIMPLE, which ZTF writes in free format
+    shape = cards["NAXIS2"], cards["NAXIS1"]
+    return np.frombuffer(raw[2880:], ">f4", shape[0] * shape[1]).reshape(shape).astype(float)
+
+
+@pytest.fixture(scope="module")
+def ztf_records():
+    bright = [system(index=i, peaks_njy=250000.0, galaxies=((0.0, 0.0, 200000.0, 0.8),)) for i in range(3)]
+    return [_ztf(a) for s in bright for a in simulate_packets(s, "ztf")]
+
+
+def test_ztf_magnitude_is_that_of_the_difference_stamp(ztf_records):
+    assert len(ztf_records) > 50
+    ratio = []
+    for record in ztf_records:
+        if record["cutoutDifference"] is None:
+            continue
+        pixels = _pixels(record["cutoutDifference"])
+        if pixels.shape != (63, 63) or not np.isfinite(pixels).all() or record["candidate"]["sigmapsf"] > 0.05:
+            continue
+        flux = 10 ** (0.4 * (record["candidate"]["magzpsci"] - record["candidate"]["magpsf"]))
+        ratio.append(pixels[31 - 8 : 31 + 9, 31 - 8 : 31 + 9].sum() / flux)
+    # 17 x 17 px hold 97 to 99.9 % of a Moffat of FWHM 2 to 3 px; noise of 290 px is 0.15 of a flux of S/N 20.
+    assert len(ratio) > 20 and np.median(ratio) == pytest.approx(0.985, abs=0.03)
+
+
+def test_ztf_stamps_keep_sky_and_zero_point(ztf_records):
+    for record in ztf_records[:20]:
+        science, template, difference = (_pixels(record[f"cutout{n}"]) for n in ("Science", "Template", "Difference"))
+        sky = np.nanmedian(science)
+        assert 30 < sky < 2000 and np.nanmedian(template) == pytest.approx(sky, rel=0.05)
+        assert abs(np.nanmedian(difference)) < 3
+        noise = 1.4826 * np.nanmedian(np.abs(difference - np.nanmedian(difference)))
+        limit = 10 ** (0.4 * (record["candidate"]["magzpsci"] - record["candidate"]["diffmaglim"])) / 5
+        # In real packets stated limits are 1.5 to 2 times those of the pixels (noise area of 10 to 25 px).
+        assert 2.2 < limit / noise < 16
+
+
+def test_ztf_negative_subtraction_has_a_positive_stamp_and_the_spelling_f():
+    fading = system(variability=Steady(((0.3, 0.2),), 400000.0, 100000.0))
+    alerts = simulate_packets(fading, "ztf")
+    assert len(alerts) > 5
+    spellings = set()
+    for alert in alerts:
+        record = _ztf(alert)
+        assert record["candidate"]["isdiffpos"] == "f"
+        assert np.nansum(_pixels(record["cutoutDifference"])[24:39, 24:39]) > 0
+        spellings |= {r["isdiffpos"] for r in record["prv_candidates"] or [] if r["magpsf"] is not None}
+        for row in record["fp_hists"] or []:
+            if row["forcediffimflux"] > -99000 and row["jd"] > alerts[0].mjd_tai + 2400000.5:
+                assert row["forcediffimflux"] < 0
+    assert "f" in spellings and spellings <= {"f", "0"}
+
+
+def test_ztf_source_stands_where_the_neighbours_say():
+    # Stamp rows grow south and columns west (real packets: nearest reference sources stand there): a galaxy 12" east, 6" north.
+    scene = ((12.0, 6.0, 3e6, 0.3),)
+    found = []
+    for alert in simulate_packets(system(places=((0.0, 0.0),), galaxies=scene, peaks_njy=300000.0), "ztf")[:12]:
+        template = _pixels(_ztf(alert)["cutoutTemplate"])
+        if template.shape == (63, 63) and np.isfinite(template).all():
+            found.append(np.unravel_index(np.argmax(template), template.shape))
+    assert len(found) > 3
+    # 1.012" a pixel; the trigger is on the middle pixel to half a pixel.
+    assert np.allclose(found, [31 - 6 / 1.012, 31 - 12 / 1.012], atol=1.1)
+
+
+def test_ztf_history_is_of_thirty_days_and_never_of_the_trigger(ztf_records):
+    limits = detections = 0
+    for record in ztf_records:
+        now = record["candidate"]["jd"]
+        rows = record["prv_candidates"] or []
+        assert [r["jd"] for r in rows] == sorted(r["jd"] for r in rows)
+        for row in rows:
+            assert now - 30 <= row["jd"] < now
+            if row["magpsf"] is None:
+                limits += 1
+                assert all(row[n] is None for n in ("candid", "isdiffpos", "ra", "rb")) and row["diffmaglim"] > 15
+            else:
+                detections += 1
+                assert row["candid"] > 2**62 and row["candid"] != record["candid"]
+        for row in record["fp_hists"] or []:
+            assert now - 30 <= row["jd"] <= now - 0.95
+        assert len(record["fp_hists"] or []) <= 21
+    assert limits > 50 and detections > 200
+
+
+def test_ztf_forced_photometry_has_sentinels_and_agrees_with_detections(ztf_records):
+    pulls, failed, total = [], 0, 0
+    for record in ztf_records:
+        rows = {r["pid"]: r for r in record["fp_hists"] or []}
+        total += len(rows)
+        failed += sum(r["forcediffimflux"] < -99000 for r in rows.values())
+        for row in record["prv_candidates"] or []:
+            forced = rows.get(row["pid"])
+            if row["magpsf"] is None or forced is None or forced["forcediffimflux"] < -99000:
+                continue
+            flux = 10 ** (0.4 * (row["magzpsci"] - row["magpsf"]))
+            pulls.append((flux - forced["forcediffimflux"]) / forced["forcediffimfluxunc"])
+        for row in rows.values():
+            assert (row["forcediffimflux"] < -99000) == (row["procstatus"] == "61")
+    assert 0.1 < failed / total < 0.9
+    assert len(pulls) > 50 and np.median(np.abs(pulls)) < 0.5  # the same image noise in both
+
+
+def test_ztf_object_counts_and_first_detection(ztf_records):
+    by_object = {}
+    for record in ztf_records:
+        by_object.setdefault(record["objectId"], []).append(record["candidate"])
+    for candidates in by_object.values():
+        assert [c["ndethist"] for c in candidates] == list(range(1, len(candidates) + 1))
+        assert {c["jdstarthist"] for c in candidates} == {candidates[0]["jd"]}
+        assert all(c["ncovhist"] >= c["ndethist"] and c["jdendhist"] == c["jd"] for c in candidates)
+
+
+def test_ztf_catalogue_neighbour_is_the_systems(ztf_records):
+    for record in ztf_records[:10]:
+        c = record["candidate"]
+        assert c["sgscore1"] == pytest.approx(0.02, abs=1e-6) and c["srmag1"] == pytest.approx(19.3, abs=1e-5)
+        assert c["distpsnr1"] == pytest.approx(np.hypot(0.8, 0.3), abs=0.5)
+        assert c["sgscore2"] == -999.0 and c["nmtchps"] == 1
+        assert c["distnr"] == pytest.approx(c["distpsnr1"], abs=0.6)
+
+
+def test_ztf_merges_what_lsst_resolves():
+    wide = {"places": ((1.0, 0.0), (-0.9, 0.3)), "peaks_njy": (300000.0, 200000.0)}
+    assert len({a.object_id for a in simulate_packets(system(**wide), "lsst")}) == 2
+    assert len({a.object_id for a in simulate_packets(system(**wide), "ztf")}) == 1
+
+
+def test_ztf_packets_can_be_made_again_alone():
+    chosen = system(index=5, peaks_njy=250000.0)
+    once = [a.value for a in simulate_packets(chosen, "ztf")]
+    assert [a.value for a in reversed(simulate_packets(chosen, "ztf"))][::-1] == once
+
+
+# The command
+
+
+def test_simulate_writes_packets_labels_and_schemas_and_resumes(tmp_path, capsys):
+    from dgl_broker.archive.sources import read_messages
+    from dgl_broker.sim.packet_files import write_packet_files
+    from dgl_broker.wire import decode, schema_source
+
+    args = {"mix": "sn_ia_host=1,lensed_sn_ia=2", "alerts_per_object": 2, "workers": 1}
+    n = write_packet_files("lsst", 6, 9, tmp_path / "a", **args)
+    rows = list(csv.DictReader((tmp_path / "a/labels.csv").read_text().splitlines()))
+    assert n == len(rows) > 2
+    source = schema_source(str(tmp_path / "a/schemas"))
+    for row in rows:
+        record = decode((tmp_path / "a" / row["file"]).read_bytes(), "lsst", source).record
+        assert str(record["diaSourceId"]) == row["alert_id"]
+        assert int(row["n_detections"]) <= 2
+    assert len(list(read_messages([tmp_path / "a/packets"]))) == n
+    first = (tmp_path / "a/labels.csv").read_bytes()
+    path = tmp_path / "a" / rows[0]["file"]
+    before = path.stat().st_mtime_ns
+    assert write_packet_files("lsst", 6, 9, tmp_path / "a", **args) == n  # nothing left to do
+    assert path.stat().st_mtime_ns == before
+    for part in (tmp_path / "a/parts").iterdir():
+        part.unlink()  # as if it had been interrupted
+    path.unlink()
+    write_packet_files("lsst", 6, 9, tmp_path / "a", **args)
+    assert path.exists() and (tmp_path / "a/labels.csv").read_bytes() == first
+    with pytest.raises(ConfigError, match="seed"):
+        write_packet_files("lsst", 6, 10, tmp_path / "a", **args)
+
+
+def test_simulate_writes_ztf_containers(tmp_path):
+    from dgl_broker.archive.sources import read_messages
+    from dgl_broker.sim.packet_files import write_packet_files
+
+    n = write_packet_files("ztf", 12, 9, tmp_path, mix="sn_ia_host", alerts_per_object=2, workers=1)
+    rows = list(csv.DictReader((tmp_path / "labels.csv").read_text().splitlines()))
+    messages = list(read_messages([tmp_path / "packets"], "ztf"))
+    assert n == len(rows) == len(messages) > 2
+    assert [str(m.packet.record["candid"]) for m in messages] == [r["alert_id"] for r in rows]
+
+
+def test_mixes_are_shares_of_known_kinds():
+    from dgl_broker.sim.packet_files import even_weights, kind_of, parse_weights
+    from dgl_broker.sim.system import CLASS_OF_KIND
+
+    even = even_weights()
+    assert sum(even.values()) == pytest.approx(1.0)
+    for label in set(CLASS_OF_KIND.values()):
+        assert sum(w for k, w in even.items() if CLASS_OF_KIND[k] == label) == pytest.approx(0.25)
+    drawn = [kind_of(1, i, even) for i in range(4000)]
+    # Binomial: 0.25 +- 0.007.
+    assert np.mean([CLASS_OF_KIND[k] == "lens" for k in drawn]) == pytest.approx(0.25, abs=0.03)
+    assert parse_weights("agn=3,tde", "lsst") == {"agn": 0.75, "tde": 0.25}
+    for wrong in ("agnn=1", "agn=x", "agn=-1", "agn=nan"):
+        with pytest.raises(ConfigError, match="--mix"):
+            parse_weights(wrong, "lsst")

@@ -21,15 +21,21 @@ class SimulatedAlert:
     """
 
     labels: dict
-    _make: object = field(repr=False)
+    _alerts: object = field(repr=False)
+    _place: tuple = field(repr=False)
     _value: bytes | None = field(default=None, repr=False)
 
     @property
     def value(self):
         """The packet as on the wire."""
         if self._value is None:
-            self._value = self._make()
+            self._value = self._alerts.packet(*self._place)
         return self._value
+
+    @property
+    def record(self):
+        """ZTF: the alert's Avro without a container, for containers of many."""
+        return self._alerts.record(*self._place)
 
     @property
     def survey(self):
@@ -123,5 +129,5 @@ def simulate_packets(system, survey, visits=None, max_alerts=None, schema=None):
             "band": "ugrizy"[campaign.visits.band[d.visit]],
             "n_merged": d.n_merged,
         }
-        out.append(SimulatedAlert(labels, lambda number=number, k=k: alerts.packet(number, k)))
+        out.append(SimulatedAlert(labels, alerts, (number, k)))
     return out

@@ -108,8 +108,8 @@ def file_names(candid, pid):
 
 
 def image_id(night, fraction, channel):
-    """`pid`: night, fraction of it (6 digits), readout channel, 15."""
-    return ((int(night) * 1_000_000 + int(fraction * 1e6)) * 100 + int(channel)) * 100 + 15
+    """`pid`: night, fraction of it (5 digits), readout channel, 15."""
+    return ((int(night) * 100_000 + int(fraction * 1e5)) * 100 + int(channel)) * 100 + 15
 
 
 def neighbours(distances, stars, magnitudes):
