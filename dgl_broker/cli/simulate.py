@@ -22,7 +22,7 @@ def add_parser(subparsers):
     parser.add_argument(
         "--mix",
         default="even",
-        help="kinds of systems: even (default: classes equally, kinds equally within them), stream (rates in the sky), or kind=weight,...",
+        help="kinds: even (default: classes equally, kinds equally in each), stream (rates in the sky), or kind=weight,...",
     )
     parser.add_argument(
         "--alerts-per-object",

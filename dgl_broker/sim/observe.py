@@ -26,6 +26,7 @@ UP = {"lsst": 1.0, "ztf": -1.0}
 EDGE_SHARE = 0.007
 DETECTOR = {"lsst": (4072, 4000), "ztf": (3072, 3080)}  # columns and rows
 FIELD_ARCSEC = {"lsst": 8.5, "ztf": 25.0}  # point sources farther out are not seen
+PSF_REACH_PX = 36.0  # a Moffat of FWHM 4 px is there a millionth of its peak
 TEMPLATE_BETA = 3.5
 
 
@@ -250,8 +251,9 @@ class Sky:
         image = np.zeros((len(y), len(x)))
         for j in np.flatnonzero(flux):
             sx, sy = self.to_pixel(i, *self.offset[j, i])
-            if abs(sx) < 1e3 and abs(sy) < 1e3:
-                image += flux[j] * pixel_psf(x - sx, y - sy, *shape)
+            columns, rows = (slice(*np.searchsorted(at, (s - PSF_REACH_PX, s + PSF_REACH_PX))) for at, s in ((x, sx), (y, sy)))
+            if len(x[columns]) and len(y[rows]):
+                image[rows, columns] += flux[j] * pixel_psf(x[columns] - sx, y[rows] - sy, *shape)
         return image
 
     def psf(self, i, x, y):
@@ -269,10 +271,33 @@ class Sky:
 
     def _read(self, coefficients, i, x, y):
         """A scene at pixels of visit i; outside the grid it is zero."""
+        if self.survey == "ztf":
+            image = self._read_aligned(coefficients, x, y)
+            if image is not None:
+                return image
         east, north = self.to_sky(i, x[None, :], y[:, None])
         centre = (self.side - 1) / 2
         places = np.stack([north / self.scale + centre, east / self.scale + centre])
         return map_coordinates(coefficients, places, order=3, prefilter=False, mode="constant").astype(float)
+
+    def _read_aligned(self, coefficients, x, y):
+        """The same where pixels are two samples apart and along the grid: four taps a side; None if it leaves the grid.
+
+        Columns and rows grow west and south, so both run backwards over the grid.
+        """
+        centre, step = (self.side - 1) / 2, round(self.visits.pixel_scale / self.scale)
+        image = coefficients
+        for axis, at in ((0, y), (1, x)):
+            last = centre - step * at[-1]  # the lowest sample that is read
+            low = int(np.floor(last))
+            if low < 1 or low + step * (len(at) - 1) + 2 >= self.side:
+                return None
+            taps = []
+            for tap, weight in zip((-1, 0, 1, 2), _cubic_weights(last - low)):
+                part = slice(low + tap, low + tap + step * (len(at) - 1) + 1, step)
+                taps.append(np.float32(weight) * (image[part] if axis == 0 else image[:, part]))
+            image = np.flip(sum(taps[1:], taps[0]), axis=axis)
+        return image.astype(float)
 
     def render(self, i, x0, y0, width, height, rng, artefact=None, scale_error=None, shift=None, width_error=None):
         """The images of visit i on `width` x `height` pixels from (x0, y0), a Patch.
@@ -353,6 +378,12 @@ def _wave_number(a, e1, e2, c, s, east, north):
     q = ((1 + e_sq + 2 * e1) * unit) * fx * fx + ((1 + e_sq - 2 * e1) * unit) * fy * fy
     q += (4 * e2 * unit) * fx * fy
     return np.sqrt(q)
+
+
+def _cubic_weights(t):
+    """Weights of a cubic B-spline's four coefficients at a fraction t between the middle two."""
+    u = 1.0 - t
+    return u**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * u**2 + 3 * u**3) / 6, t**3 / 6
 
 
 def _warped(noise):

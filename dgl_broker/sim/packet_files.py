@@ -1,7 +1,8 @@
 """Many systems' packets into a folder, shard by shard, on all cores; what was finished before is not made again.
 
-`packets/NNNNN/ALERT_ID.avro` are framed LSST messages, one a file, as `replay` reads them; `packets/NNNNN.avro` is a ZTF container
-of all alerts of a shard. `schemas/` holds the schema of the LSST packets, `labels.csv` one row an alert, `simulate.json` what was asked.
+`packets/NNNNN/ALERT_ID.avro` are framed LSST messages, one a file, as `replay` reads them; `packets/NNNNN.avro` is a ZTF
+container of all alerts of a shard. `schemas/` holds the schema of the LSST packets, `labels.csv` one row an alert, and
+`simulate.json` what was asked.
 """
 
 import csv

@@ -61,29 +61,37 @@ def condition(patch, sky, i, detections):
     wanted = [d for d in detections if d.patch is None]
     if not wanted:
         return
-    x, y = patch.x, patch.y
+    rows, columns = _around(patch, sky, i, wanted)
+    x, y = patch.x[columns], patch.y[rows]
+    difference, noise, deep_noise = (getattr(patch, name)[rows, columns] for name in ("difference", "noise", "deep_noise"))
     shapes, targets, deep_targets = [], [], []
     for d in wanted:
         psf, slope_x, slope_y = _psf_and_slopes(sky, i, d, x, y)
         moved = sky.to_pixel(i, d.shift_e, d.shift_n)
         norm = np.vdot(psf, psf)
         shapes += [psf, slope_x, slope_y]
-        targets.append(d.flux * norm - np.vdot(patch.difference, psf))
+        targets.append(d.flux * norm - np.vdot(difference, psf))
         # Slopes fall along x where the source moves up: the noise that shifts a peak by s is -F s in units of the slope.
-        targets += [
-            -d.flux * m * np.vdot(t, t) - np.vdot(patch.noise, t) for t, m in ((slope_x, moved[0]), (slope_y, moved[1]))
-        ]
-        deep_targets += [d.deep * norm - np.vdot(patch.deep_noise, psf), 0.0, 0.0]
+        targets += [-d.flux * m * np.vdot(t, t) - np.vdot(noise, t) for t, m in ((slope_x, moved[0]), (slope_y, moved[1]))]
+        deep_targets += [d.deep * norm - np.vdot(deep_noise, psf), 0.0, 0.0]
     basis = np.array(shapes).reshape(len(shapes), -1)
     gram = basis @ basis.T
     # Two detections on nearly one place leave the system near singular: the small ridge keeps the change of noise small.
     gram[np.diag_indices_from(gram)] *= 1 + 1e-9
-    change, deep = (np.linalg.solve(gram, np.array([targets, deep_targets]).T).T @ basis).reshape(2, *patch.science.shape)
-    patch.difference += change
-    patch.noise += change
-    patch.science += change + deep
-    patch.template += deep
-    patch.deep_noise += deep
+    change, deep = (np.linalg.solve(gram, np.array([targets, deep_targets]).T).T @ basis).reshape(2, len(y), len(x))
+    difference += change  # views: the patch changes
+    noise += change
+    patch.science[rows, columns] += change + deep
+    patch.template[rows, columns] += deep
+    deep_noise += deep
+
+
+def _around(patch, sky, i, detections):
+    """Slices of a patch's rows and columns that hold the detections' PSFs, to six FWHM."""
+    reach = 6.0 * sky.visits.fwhm_arcsec[i] / sky.visits.pixel_scale + 2.0
+    places = np.array([sky.to_pixel(i, d.east, d.north) for d in detections])
+    (x_lo, y_lo), (x_hi, y_hi) = places.min(axis=0) - reach, places.max(axis=0) + reach
+    return slice(*np.searchsorted(patch.y, (y_lo, y_hi))), slice(*np.searchsorted(patch.x, (x_lo, x_hi)))
 
 
 def _psf_and_slopes(sky, i, d, x, y):
