@@ -1,12 +1,16 @@
 """`dgl-broker run` on Apache Kafka: whole processes, real packets, every input accounted for."""
 
+import io
 import json
 import signal
+import struct
 import time
 from collections import Counter
 
+import fastavro
 import pytest
 from kafka import flow
+from kafka.broker import free_ports
 
 pytestmark = pytest.mark.kafka
 N_ALERTS, N_PARTITIONS = 5000, 8
@@ -156,3 +160,122 @@ def test_two_members_that_join_and_leave_account_for_every_alert(kafka, ztf, sta
     refused = Counter(o.reason for o in alerts.values() if o.status == "refused")
     assert sum((Counter(s["refused_by_reason"]) for s in summaries), Counter()) == refused
     assert sum(s["candidates"] for s in summaries) == sum(bool(o.verdicts) and o.verdicts[0].passed for o in alerts.values())
+
+
+def test_lsst_through_a_registry_that_speaks_the_confluent_api(kafka, start, tmp_path):
+    packet = pytest.importorskip("lsst.alert.packet", reason="lsst-alert-packet has the official schemas")
+    assert packet
+    from kafka.registry import Registry, official_lsst_schemas
+
+    n, name = 90, "lsstregistry"
+    flow.tiny_bundle(tmp_path / "bundle", "lsst", 0.2)
+    templates = flow.LsstTemplates()
+    registry = Registry(official_lsst_schemas(), "reader", "n0t-in-any-log")
+    kafka.create_topic(f"{name}.in", 4)
+    unknown = b"\x00" + struct.pack(">I", 4711) + b"\x00" * 20
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", [*(templates.packet(i) for i in range(n)), unknown], 4)
+    config = configuration(
+        tmp_path,
+        kafka,
+        name,
+        survey="lsst",
+        filters=[],
+        input={"schemas": registry.url, "schemas_user": "reader"},
+        output={"registry": registry.url, "registry_user": "reader", "refused": "all"},
+    )
+    secrets = {
+        "DGL_BROKER__INPUT__SCHEMAS_PASSWORD": "n0t-in-any-log",
+        "DGL_BROKER__OUTPUT__REGISTRY_PASSWORD": "n0t-in-any-log",
+    }
+    member = start("member", config, "--until-eof", environ=secrets)
+    assert member.wait() == 0, member.log
+    summary = member.summary
+    assert summary["consumed"] == n + 1 and summary["dead_lettered_by_reason"] == {"unknown_schema": 1}
+    assert summary["candidates"] == 0
+    assert "n0t-in-any-log" not in member.log + member.summary_file.read_text()
+
+    # Each schema is asked for once, however many messages it wrote.
+    ids = [path for path in registry.asked if path.startswith("/schemas/ids/")]
+    assert sorted(ids) == ["/schemas/ids/1000", "/schemas/ids/4711", "/schemas/ids/703", "/schemas/ids/900"]
+    records = framed(kafka, f"{name}.scores", registry)
+    assert {r["alert_id"] for r in records} == {templates.alert_id(i) for i in range(n)}
+    assert [r["status"] for r in records] == ["scored"] * n and summary["scored"] == n
+    (dead,) = framed(kafka, f"{name}.deadletters", registry)
+    assert dead["value"] == unknown and "4711" in dead["error"]
+    registry.close()
+
+
+def framed(kafka, topic, registry):
+    """Records of a topic with the schema that its subject has in the registry."""
+    ((number, schema),) = registry.subjects[f"{topic}-value"]
+    parsed = fastavro.parse_schema(schema)
+    out = []
+    for message in flow.read_topic(kafka.bootstrap_servers, topic):
+        assert message.value()[:5] == struct.pack(">bI", 0, number)
+        out.append(fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), parsed))
+    return out
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_killed_members_lose_nothing(kafka, ztf, start, delivery):
+    folder, templates, _, direct = ztf
+    name, n = f"killed-{delivery}", 1500
+    kafka.create_topic(f"{name}.in", N_PARTITIONS)
+    config = configuration(folder, kafka, name, delivery=delivery, output={"refused": "all"}, batch={"max_alerts": 32})
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", inputs(templates, n), N_PARTITIONS)
+    for attempt in range(3):
+        one = start(f"killed{attempt}", config)
+        one.wait_for("holding 8")
+        before = committed_sum(kafka, name)
+        # In the middle of the work: some batches after the partitions came.
+        wait_for_commits(kafka, name, before + 100)
+        one.process.kill()
+        one.process.wait(20)
+    last = start("last", config, "--until-eof")
+    assert last.wait() == 0, last.log
+    assert committed_sum(kafka, name) == n if delivery == "at_least_once" else committed_sum(kafka, name) >= n
+    twice = check_outputs(kafka, name, direct, n, refused_published=True)
+    assert delivery == "at_least_once" or twice == 0
+
+
+def committed_sum(kafka, name):
+    return sum(max(0, o) for o in flow.committed(kafka.bootstrap_servers, name, f"{name}.in").values())
+
+
+def wait_for_commits(kafka, name, at_least):
+    deadline = time.monotonic() + 60
+    while committed_sum(kafka, name) < at_least:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_second_signal_leaves_at_once_and_loses_nothing(kafka, ztf, start):
+    folder, templates, _, direct = ztf
+    name, n = "twosignals", 300
+    kafka.create_topic(f"{name}.in", N_PARTITIONS)
+    # A batch that never closes by itself: it is in hand when the signals come.
+    config = configuration(folder, kafka, name, output={"refused": "all"}, batch={"max_alerts": 5000, "max_wait_s": 0.5})
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", inputs(templates, n), N_PARTITIONS)
+    one = start("one", config)
+    one.wait_for("holding 8")
+    began = time.monotonic()
+    one.signal(signal.SIGTERM)
+    one.wait_for("finishing the batch in hand")
+    one.signal(signal.SIGTERM)
+    assert one.wait() == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 5.0
+    last = start("last", config, "--until-eof")
+    assert last.wait() == 0, last.log
+    check_outputs(kafka, name, direct, n, refused_published=True)
+
+
+def test_missing_schema_folder_and_unreachable_registry_say_so_by_exit_code(kafka, start, tmp_path):
+    flow.tiny_bundle(tmp_path / "bundle", "lsst", 0.2)
+    config = configuration(tmp_path, kafka, "noschemas", survey="lsst", filters=[], input={"schemas": "nowhere"})
+    one = start("one", config, "--until-eof")
+    assert one.wait() == 3 and "nowhere is no folder" in one.log
+    (closed,) = free_ports(1)
+    settings = {"input": {"schemas": f"http://127.0.0.1:{closed}"}, "service": {"timeout_s": 1.0}}
+    config = configuration(tmp_path, kafka, "noregistry", survey="lsst", filters=[], **settings)
+    one = start("two", config, "--until-eof")
+    assert one.wait() == 5 and "ConnectionError" in one.log

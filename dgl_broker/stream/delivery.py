@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 class AtLeastOnce:
     """Produce, flush, commit."""
 
+    publishes = True
+
     def __init__(self, source, sink):
         self.source = source
         self.sink = sink
@@ -31,6 +33,8 @@ class AtLeastOnce:
 
 class DryRun:
     """Nothing leaves, nothing is committed."""
+
+    publishes = False
 
     def deliver(self, outputs, batch):
         """Nothing to do."""
@@ -49,6 +53,8 @@ class ExactlyOnce:
     timeout_s : float
         For one step of the transaction.
     """
+
+    publishes = True
 
     def __init__(self, source, sink, failures, timeout_s=30.0):
         self.source = source

@@ -22,9 +22,10 @@ def largest_message(kafka, topic, timeout_s):
     shared = {k: v for k, v in conf.items() if k.startswith(("bootstrap.", "security.", "sasl.", "ssl.", "client.", "socket."))}
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     try:
-        answer = make_client(AdminClient, shared).describe_configs([resource], request_timeout=min(timeout_s, 5.0))
+        client = make_client(AdminClient, shared)  # by name: the answer needs it alive
+        answer = client.describe_configs([resource], request_timeout=min(timeout_s, 5.0))
         entry = next(iter(answer.values())).result(timeout=min(timeout_s, 5.0) + 1.0).get("max.message.bytes")
         return min(limit, int(entry.value)) if entry is not None else limit
     except (KafkaException, TimeoutError, ValueError) as error:
-        log.info("topic %s: its largest message is not known (%s); assuming %d bytes", topic, type(error).__name__, limit)
+        log.info("topic %s: its largest message is not known (%s); assuming %d bytes", topic, error, limit)
         return limit

@@ -77,7 +77,7 @@ class RunLoop:
         outputs = [output for outcome in outcomes for output in self.publisher.outputs(outcome)]
         encoded = time.monotonic()
         # Before anything leaves: a batch that does not balance must not be committed.
-        tally = self.watch.tally(len(batch), outcomes, outputs)
+        tally = self.watch.tally(len(batch), outcomes, outputs if self.delivery.publishes else ())
         if not self.delivery.deliver(outputs, batch):
             return
         delivered = time.monotonic()

@@ -59,16 +59,22 @@ class Sink:
 
     def make_smaller(self, outputs, failed):
         """Put smaller ones into `outputs` where too large ones failed; the error of any that failed otherwise, or None."""
-        problem = None
+        problem, too_large = None, {}
         for n, error in failed.items():
+            output = outputs[n]
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                outputs[n] = self._smaller(outputs[n])
+                # The broker refuses whole record batches, small messages beside a large one: of each topic the largest is it.
+                other = too_large.setdefault(output.topic, n)
+                if len(output.value) > len(outputs[other].value):
+                    too_large[output.topic] = n
             elif error.code() in DENIED:
-                raise InputUnavailable(f"topic {outputs[n].topic}: {error.str()}")
+                raise InputUnavailable(f"topic {output.topic}: {error.str()}")
             elif error.fatal():
                 raise ServiceFailed(f"kafka: {error.str()}")
             else:
                 problem = error
+        for n in too_large.values():
+            outputs[n] = self._smaller(outputs[n])
         return problem
 
     def _smaller(self, output):

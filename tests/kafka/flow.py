@@ -195,3 +195,23 @@ def filter_file(path, survey, require, threshold, bundle_sha256=None):
     }
     Path(path).write_text(json.dumps(text))  # JSON is YAML
     return Path(path)
+
+
+class LsstTemplates:
+    """Real framed LSST messages of schema 7.3, 9.0 and 10.0 whose diaSourceId can be set, the bytes being theirs but for it."""
+
+    names = ("3527242430321524769.avro", "7912941781254298.avro", "169813006129561698.avro")
+
+    def __init__(self):
+        self.packets = [((ALERTS / name).read_bytes(), int(name.split(".")[0])) for name in self.names]
+
+    def alert_id(self, n):
+        """Id of the n-th alert."""
+        return self.packets[n % len(self.packets)][1] + n // len(self.packets)
+
+    def packet(self, n):
+        """The n-th alert."""
+        value, its_id = self.packets[n % len(self.packets)]
+        old, new = zigzag(its_id), zigzag(self.alert_id(n))
+        assert len(old) == len(new) and value.count(old) >= 2
+        return value.replace(old, new)

@@ -1,0 +1,365 @@
+"""The stream on Apache Kafka, in this process, with a scorer that needs no packets: where it starts, leaves and counts."""
+
+import os
+import re
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fake_scorer import FakeScorer
+from kafka import flow
+
+from dgl_broker.settings_model import Settings
+from dgl_broker.stream.stopping import Stop
+from dgl_broker.stream.worker import Worker
+
+pytestmark = pytest.mark.kafka
+WORDS = ("scored", "candidate", "precut", "poor", "cut")
+
+
+def values(first, n, word=None):
+    """`n` messages for the fake scorer, of every word in turn."""
+    return [f"{i} {word or WORDS[i % len(WORDS)]}".encode() for i in range(first, first + n)]
+
+
+class Run:
+    """Workers on topics of their own."""
+
+    def __init__(self, broker, name, tmp_path, **changes):
+        self.servers, self.name = broker.bootstrap_servers, name
+        settings = {
+            "survey": "ztf",
+            "kafka": {"bootstrap.servers": self.servers, "session.timeout.ms": 6000, "group.id": name},
+            "input": {"topics": [f"{name}.in"]},
+            "output": {key: f"{name}.{key}" for key in ("scores", "candidates", "dead_letters")}
+            | {"spill": str(tmp_path / "spill")},
+            "batch": {"max_alerts": 50, "max_wait_s": 0.1},
+        }
+        for section, given in changes.items():
+            settings[section] = {**settings.get(section, {}), **given} if isinstance(given, dict) else given
+        self.settings = Settings.model_validate(settings)
+
+    def __call__(self, scorer=None, stop=None, until_eof=True, **how):
+        """Run one worker to its end; its summary."""
+        worker = Worker(self.settings, stop or Stop(), scorer=scorer or FakeScorer())
+        worker.run(until_eof=until_eof, **how)
+        return worker.summary()
+
+    def read(self, key):
+        """Records of one of the output topics."""
+        return flow.containers(flow.read_topic(self.servers, f"{self.name}.{key}"))
+
+    def scored_ids(self):
+        """Alert id -> how often it is in the scores topic."""
+        return Counter(r["alert_id"] for r in self.read("scores"))
+
+
+@pytest.fixture
+def run(kafka, tmp_path, request):
+    """Makes a `Run` with topics named after the test; `topic=0` makes no input topic."""
+
+    def make(n_partitions=2, **changes):
+        name = re.sub(r"[^a-z0-9_]", "_", request.node.name.removeprefix("test_"))[:70]
+        if n_partitions:
+            kafka.create_topic(f"{name}.in", n_partitions)
+        return Run(kafka, name, tmp_path, **changes)
+
+    return make
+
+
+def feed(one, first, n, n_partitions=2, word=None, topic=None, **conf):
+    flow.produce(one.servers, topic or f"{one.name}.in", values(first, n, word), n_partitions, **conf)
+
+
+def test_accounts_balance_and_outputs_are_where_they_belong(run):
+    one = run()
+    feed(one, 0, 200)
+    summary = one()
+    assert (summary["consumed"], summary["scored"], summary["refused"], summary["dead_lettered"]) == (200, 80, 80, 40)
+    assert summary["refused_by_reason"] == {"precut.faint": 40, "no_cutouts": 40}
+    assert summary["candidates"] == 40 and summary["expired"] == 0
+    # The default publishes refusals but those of pre-cuts.
+    assert one.scored_ids() == Counter(i for i in range(200) if i % 5 in (0, 1, 3))
+    assert {r["alert_id"] for r in one.read("candidates")} == {i for i in range(200) if i % 5 == 1}
+    assert {r["value"] for r in one.read("dead_letters")} == {f"{i} cut".encode() for i in range(4, 200, 5)}
+
+
+def test_second_run_goes_on_where_the_first_committed(run):
+    one = run()
+    feed(one, 0, 100)
+    assert one()["consumed"] == 100
+    feed(one, 100, 30)
+    assert one()["consumed"] == 30
+    assert one()["consumed"] == 0
+
+
+def test_until_eof_ends_at_the_ends_as_they_stood_at_the_start(run):
+    one = run(1)
+    feed(one, 0, 60, 1)
+
+    def feed_more(_messages):
+        if not late:
+            late.append(True)
+            feed(one, 1000, 500, 1)
+
+    late = []
+    scorer = FakeScorer(before=feed_more)
+    assert one(scorer)["consumed"] == 60
+    assert max(m.offset for m in scorer.seen) == 59
+    assert one()["consumed"] == 500
+
+
+def test_max_alerts_is_exact(run):
+    one = run()
+    feed(one, 0, 300)
+    assert one(max_alerts=123, until_eof=False)["consumed"] == 123
+    assert one()["consumed"] == 177
+
+
+def test_dry_run_produces_and_commits_nothing(run):
+    one = run()
+    feed(one, 0, 40)
+    summary = one(dry_run=True)
+    assert summary["consumed"] == 40 and summary["published"] == {}
+    assert set(flow.committed(one.servers, one.name, f"{one.name}.in").values()) == {-1001}
+    assert flow.read_topic(one.servers, f"{one.name}.scores") == []
+    assert one()["consumed"] == 40
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_start_overrides_what_is_committed(run, start):
+    one = run(input={"start": start})
+    feed(one, 0, 50)
+    assert one()["consumed"] == (50 if start == "earliest" else 0)
+    assert one()["consumed"] == (50 if start == "earliest" else 0)
+
+
+def test_start_at_a_time(run):
+    one = run()
+    feed(one, 0, 20)
+    time.sleep(0.05)
+    now = datetime.now(UTC)
+    time.sleep(0.05)
+    feed(one, 100, 7)
+    later = Run.__new__(Run)
+    later.__dict__ = {
+        **one.__dict__,
+        "settings": one.settings.model_copy(update={"input": one.settings.input.model_copy(update={"start": now.isoformat()})}),
+    }
+    assert later()["consumed"] == 7
+
+
+def test_latest_where_nothing_is_committed_is_committed_at_once(run):
+    one = run(kafka={"auto.offset.reset": "latest"})
+    feed(one, 0, 50)
+    stop = Stop()
+    worker = Worker(one.settings, stop, scorer=FakeScorer())
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: sum(flow.committed(one.servers, one.name, f"{one.name}.in").values()) == 50)
+    stop.ask()
+    thread.join(30)
+    feed(one, 50, 10)
+    assert one()["consumed"] == 10
+
+
+def test_what_retention_took_is_counted_as_expired(run, kafka):
+    one = run(1)
+    feed(one, 0, 40, 1)
+    assert one(max_alerts=10, until_eof=False)["consumed"] == 10
+    delete_records(kafka, f"{one.name}.in", 25)
+    summary = one()
+    assert summary["expired"] == 15 and summary["consumed"] == 15
+
+
+def test_retention_that_overtakes_a_running_filter_is_counted(run, kafka):
+    one = run(
+        1,
+        kafka={
+            "queued.min.messages": 1,
+            "fetch.message.max.bytes": 1000,
+            "queued.max.messages.kbytes": 1,
+            "fetch.queue.backoff.ms": 5,
+        },
+    )
+    flow.produce(
+        one.servers, f"{one.name}.in", [v + b" " + b"x" * 900 for v in values(0, 400, "scored")], 1, **{"batch.num.messages": 1}
+    )
+
+    def overtake(messages):
+        if messages[0].offset == 0:
+            delete_records(kafka, f"{one.name}.in", 300)
+
+    summary = one(FakeScorer(before=overtake))
+    assert summary["expired"] > 0
+    # Offsets 50 to 299 less what had been fetched already.
+    assert summary["consumed"] + summary["expired"] == 400
+
+
+def test_alerts_beyond_max_age_are_refused_and_counted(run):
+    one = run(overload={"max_age_s": 600.0})
+    old = int((time.time() - 3600) * 1000)
+    produce_at(one, values(0, 10, "scored"), old)
+    feed(one, 10, 10, word="scored")
+    summary = one()
+    assert summary["refused_by_reason"] == {"too_old": 10} and summary["scored"] == 10
+    assert set(one.scored_ids()) == set(range(10, 20))
+
+
+def test_alerts_of_a_partnership_are_never_published(run):
+    one = run(output={"refused": "all"})
+    feed(one, 0, 10, word="partner")
+    summary = one()
+    assert summary["scored"] == 10 and summary["withheld"] == 10
+    assert flow.read_topic(one.servers, f"{one.name}.scores") == []
+
+
+def test_nightly_topics_come_roll_and_go(run, kafka):
+    one = run(0)
+    nights = [datetime.now(UTC).date() - timedelta(days=n) for n in (2, 1, 0)]
+    template = f"{one.name}" + "_{night:%Y%m%d}"
+    topics = [template.format(night=n) for n in nights]
+    for topic in topics:
+        kafka.create_topic(topic, 1)
+    for n, topic in enumerate(topics):
+        feed(one, 100 * n, 10, 1, topic=topic)
+    one.settings = one.settings.model_copy(update={"input": one.settings.input.model_copy(update={"topics": [template]})})
+    summary = one()
+    assert summary["consumed"] == 20
+    assert set(one.scored_ids()) == {i for n in (100, 200) for i in range(n, n + 10) if i % 5 in (0, 1, 3)}
+
+
+def test_dead_letter_larger_than_the_topic_takes_is_spilled_and_pointed_to(run, kafka, tmp_path):
+    one = run(1)
+    kafka.create_topic(f"{one.name}.dead_letters", 1, max_message_bytes=20_000)
+    large = os.urandom(50_000)  # what compresses is not large to the broker
+    flow.produce(one.servers, f"{one.name}.in", [b"1 scored", large, b"2 cut"], 1)
+    summary = one()
+    assert summary["dead_lettered"] == 2
+    records = {r["size"]: r for r in one.read("dead_letters")}
+    spilled = records[50_000]
+    assert spilled["value"] is None and records[5]["spilled_to"] is None
+    path = spilled["spilled_to"].split(":", 1)[1]
+    with open(path, "rb") as file:
+        assert file.read() == large
+    assert (tmp_path / "spill").stat().st_mode & 0o777 == 0o700
+    assert [p.stat().st_mode & 0o777 for p in (tmp_path / "spill").iterdir()] == [0o600]
+
+
+def test_what_the_broker_alone_finds_too_large_is_spilled_too(run, kafka, monkeypatch):
+    # As where the topic's limit may not be asked for.
+    monkeypatch.setattr("dgl_broker.stream.worker.largest_message", lambda *_: 10_000_000)
+    one = run(1, kafka={"message.max.bytes": 3_000_000})
+    kafka.create_topic(f"{one.name}.dead_letters", 1, max_message_bytes=20_000)
+    flow.produce(one.servers, f"{one.name}.in", [os.urandom(50_000), b"y" * 10, os.urandom(4_000_000), b"3 scored"], 1)
+    assert one()["dead_lettered"] == 3
+    assert {r["size"]: r["value"] is None for r in one.read("dead_letters")} == {50_000: True, 10: False, 4_000_000: True}
+
+
+def test_exactly_once_commits_outputs_and_offsets_together(run, kafka):
+    one = run(delivery="exactly_once")
+    kafka.create_topic(f"{one.name}.dead_letters", 1, max_message_bytes=20_000)
+    feed(one, 0, 200)
+    summary = one()
+    assert summary["consumed"] == 200
+    assert one.scored_ids() == Counter(i for i in range(200) if i % 5 in (0, 1, 3))
+    feed(one, 200, 100)
+    assert one()["consumed"] == 100
+
+
+def test_topic_written_with_transactions_is_read_to_its_end(run):
+    one = run(1)
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": one.servers, "transactional.id": one.name})
+    producer.init_transactions(30)
+    for first in (0, 10):
+        producer.begin_transaction()
+        for value in values(first, 10):
+            producer.produce(f"{one.name}.in", value, partition=0)
+        producer.commit_transaction(30) if first == 0 else producer.abort_transaction(30)
+    summary = one()
+    # Ten committed; ten aborted and the two markers are offsets, not alerts.
+    assert summary["consumed"] == 10 and summary["expired"] == 0
+
+
+def test_partitions_that_are_added_are_read(run, kafka, monkeypatch):
+    monkeypatch.setattr("dgl_broker.stream.source.REFRESH_S", 0.5)
+    one = run(1, kafka={"topic.metadata.refresh.interval.ms": 500})
+    stop, scorer = Stop(), FakeScorer()
+    worker = Worker(one.settings, stop, scorer=scorer)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    feed(one, 0, 10, 1)
+    wait_until(lambda: len(scorer.seen) == 10)
+    kafka.add_partitions(f"{one.name}.in", 3)
+    time.sleep(0.2)
+    feed(one, 10, 30, 3)
+    wait_until(lambda: len(scorer.seen) == 40)
+    stop.ask()
+    thread.join(30)
+    assert {m.partition for m in scorer.seen} == {0, 1, 2}
+
+
+def test_missing_topic_is_an_unavailable_input(run):
+    from dgl_broker.errors import InputUnavailable
+
+    one = run(0)
+    with pytest.raises(InputUnavailable, match=r"missing_topic_is_an_unavailable_input.in: not on the cluster"):
+        one()
+
+
+def test_broker_that_is_stopped_and_started_costs_nothing(own_kafka, tmp_path):
+    broker = own_kafka()
+    broker.create_topic("outage.in", 2)
+    one = Run(broker, "outage", tmp_path, service={"timeout_s": 5.0})
+    feed(one, 0, 100)
+    stop, scorer = Stop(), FakeScorer()
+    worker = Worker(one.settings, stop, scorer=scorer)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: worker.watch.accounts.consumed == 100)
+    broker.kill()
+    time.sleep(1)
+    broker.start()
+    feed(one, 100, 100)
+    wait_until(lambda: worker.watch.accounts.consumed >= 200)
+    stop.ask()
+    thread.join(30)
+    assert set(one.scored_ids()) == {i for i in range(200) if i % 5 in (0, 1, 3)}
+
+
+def test_broker_that_stays_away_ends_the_run(own_kafka, tmp_path):
+    from dgl_broker.errors import ServiceFailed
+
+    broker = own_kafka()
+    one = Run(broker, "away", tmp_path, service={"timeout_s": 0.5, "max_failures": 3})
+    broker.kill()
+    with pytest.raises(ServiceFailed, match="3 times in a row"):
+        one()
+
+
+def wait_until(holds, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def delete_records(kafka, topic, before):
+    """As retention does: nothing before this offset is left."""
+    from confluent_kafka import TopicPartition
+
+    for future in kafka.admin.delete_records([TopicPartition(topic, 0, before)]).values():
+        future.result(30)
+
+
+def produce_at(one, contents, timestamp_ms):
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": one.servers})
+    for value in contents:
+        producer.produce(f"{one.name}.in", value, partition=0, timestamp=timestamp_ms)
+    producer.flush(30)
