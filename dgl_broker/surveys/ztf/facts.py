@@ -34,7 +34,7 @@ COMPOSED = {
     "magnitude": ("magpsf",),
     "snr": ("sigmapsf",),
     "is_positive": ("isdiffpos",),
-    "reliability": ("rb", "drb"),
+    "reliability": ("rb", "drb", "drbversion"),
     "n_detections": ("ndethist",),
     "days_since_first": ("jd", "exptime", "jdstarthist"),
     "host_separation_arcsec": tuple(f"{what}{n}" for n in (1, 2, 3) for what in ("distpsnr", "sgscore")),
@@ -71,8 +71,7 @@ def leading_facts(leading):
     if "isdiffpos" in candidate:
         facts["is_positive"] = {1.0: True, -1.0: False}.get(sign(candidate["isdiffpos"]))
     if "drb" in candidate or "rb" in candidate:
-        scores = [number_above(candidate.get(field), NOT_NEGATIVE) for field in ("drb", "rb")]
-        facts["reliability"] = next((score for score in scores if score is not None), None)
+        facts["reliability"] = _reliability(candidate)
     if facts.get("ra") is not None and facts.get("dec") is not None:
         facts.update(sky_facts(facts["ra"], facts["dec"]))
     if exact_id(candidate.get("ndethist")) is not None:
@@ -87,6 +86,14 @@ def leading_facts(leading):
         if first is not None and first <= facts["mjd_tai"]:
             facts["days_since_first"] = facts["mjd_tai"] - first
     return facts
+
+
+def _reliability(candidate):
+    """drb, else rb, or None. An archive's copy of schemas before 3.3 has a drb of 0 without a version: that is none."""
+    drb = number_above(candidate.get("drb"), NOT_NEGATIVE)
+    if drb is not None and candidate.get("drbversion") != "":
+        return drb
+    return number_above(candidate.get("rb"), NOT_NEGATIVE)
 
 
 def stated_first(candidate):
