@@ -37,7 +37,7 @@ DOORS = {
     "sncosmo": {"sim"},
     "speclite": {"sim"},
     "yaml": {"yaml_reader", "selection"},
-    "deflate": {"stamps"},
+    "deflate": {"stamps", "surveys"},
 }
 WITHOUT_TORCH = [
     "dgl_broker.wire",

@@ -3,22 +3,20 @@
 import numpy as np
 
 from dgl_broker.alert import BANDS
-from dgl_broker.photometry import LN10_OVER_2P5, jd_utc_from_mjd_tai, mag_from_flux, njy_of_count
+from dgl_broker.photometry import LN10_OVER_2P5, mag_from_flux
 from dgl_broker.sim import quality
 from dgl_broker.sim.identity import sky_place, unique_id, ztf_object_name
 from dgl_broker.sim.observe import DETECTOR
 from dgl_broker.sim.solar_system import designation
 from dgl_broker.sim.stamps import cut, visit_frame, visit_patch
 from dgl_broker.sim.visits import EXPOSURE_S
+from dgl_broker.sim.ztf_images import ZtfImages, missing_pixels
+from dgl_broker.sim.ztf_neighbours import ZtfNeighbours
 from dgl_broker.surveys.ztf import write
 
 HISTORY_DAYS = 30.0
 FORCED_UNTIL_DAYS = 0.95  # forced photometry of the trigger's night is not done when the alert goes out
 FORCED_ROWS = 21  # the most that real packets hold
-FID = {"g": 1, "r": 2, "i": 3}
-# Per band, from the forced-photometry rows and stamps of real packets: zero point [mag], background [DN].
-ZERO_POINT = {"g": 26.2, "r": 26.22, "i": 25.6}
-BACKGROUND_DN = {"g": 120.0, "r": 230.0, "i": 330.0}
 MAGNITUDE_FLOOR = 0.017  # sigmapsf of the brightest real detections
 NAN_SHARE, NO_CUTOUT_SHARE = 0.11, 0.002  # of real alerts: some NaN pixels; no stamps at all
 REFERENCE_JD = (2458193.9, 2458366.7)  # first and last exposure of a usual reference image
@@ -36,16 +34,13 @@ class ZtfAlerts:
     def __init__(self, campaign):
         self.c, self.writer = campaign, write.ztf_writer()
         self.system, self.sky, self.v = campaign.system, campaign.sky, campaign.visits
-        v = self.v
         rng = self.system.rng(31)
         self.forced_fails = rng.uniform() < 0.15  # every row a failure, as for half the objects with failed rows
-        self.field, self.channel = int(rng.integers(250, 880)), int(v.detector[0])
         self.known_mover = self.system.kind == "moving_object" and rng.uniform() < 0.5
         self.mover_name = designation(rng).replace(" ", "") if self.known_mover else None
         self.cover_before = int(rng.integers(100, 900))
-        self.sharpness, self.chi = rng.uniform(0.1, 0.6), rng.uniform(1.0, 6.0)
-        self.gaia = rng.uniform(4.0, 60.0), rng.uniform(16, 20.5), rng.uniform(20, 89), rng.uniform(10, 14)
-        self._image_conditions(rng)
+        self.neighbours = ZtfNeighbours(self.system, rng)
+        self.images = ZtfImages(self.v, rng)
         self.by_visit = {}
         for o in campaign.objects:
             for d in o.detections:
@@ -59,30 +54,10 @@ class ZtfAlerts:
             for o in campaign.objects
         }
 
-    def _image_conditions(self, rng):
-        """Per visit: JD, night, zero point, background, noise, calibration scatter."""
-        v, n = self.v, len(self.v)
-        bands = [BANDS[b] for b in v.band]
-        self.jd = np.asarray(jd_utc_from_mjd_tai(v.mjd_tai, EXPOSURE_S["ztf"]))
-        night = np.floor(self.jd - 2457754.5)
-        self.night = night.astype(int)
-        self.pid = [write.image_id(a, f, self.channel) for a, f in zip(night, self.jd - 2457754.5 - night)]
-        deep = np.zeros(n)
-        for b in np.unique(v.band):
-            deep[v.band == b] = v.depth_mag[v.band == b] - np.median(v.depth_mag[v.band == b])
-        clouds = 0.4 * np.clip(-deep - 0.3, 0.0, 2.5)
-        self.zero_point = np.array([ZERO_POINT[b] for b in bands]) + 0.1 * rng.standard_normal(n) - clouds
-        self.background = np.array([BACKGROUND_DN[b] for b in bands]) * np.exp(0.35 * rng.standard_normal(n) - 0.3 * deep)
-        self.to_njy = njy_of_count(self.zero_point)
-        self.scatter = np.exp(np.log(0.03) + 0.3 * rng.standard_normal(n))
-        self.colour = np.where(v.band == 1, -0.06, 0.09) + 0.01 * rng.standard_normal(n)
-        self.pixel_dn = v.pixel_sigma_njy() / self.to_njy
-        self.fwhm_px = v.fwhm_arcsec / v.pixel_scale
-
     def identity(self, number, k):
         """Alert id and object id of an alert."""
         d = self.c.objects[number].detections
-        year = 2017 + int((self.jd[d[0].visit] - 2457754.5) / 365.25)
+        year = 2017 + int((self.images.jd[d[0].visit] - 2457754.5) / 365.25)
         item = d[k].visit * 8 + next(n for n, other in enumerate(self.by_visit[d[k].visit]) if other is d[k])
         return unique_id(self.system.seed, self.system.index, item), ztf_object_name(
             self.system.seed, self.system.index, number, year
@@ -92,44 +67,6 @@ class ZtfAlerts:
         """(object number, detection number) of every alert, in order of time."""
         order = [(self.v.mjd_tai[d.visit], o.number, k) for o in self.c.objects for k, d in enumerate(o.detections)]
         return [(o, k) for _, o, k in sorted(order)]
-
-    def _image_fields(self, i):
-        """What upper limits and detections of visit i have in common."""
-        jd_date = np.datetime64("1858-11-17") + np.timedelta64(int(np.floor(self.jd[i] - 2400000.5)), "D")
-        stamp = str(jd_date).replace("-", "") + f"{int((self.jd[i] - 0.5) % 1.0 * 1e6):06d}"
-        band = BANDS[self.v.band[i]]
-        file = (
-            f"ztf_{stamp}_{self.field:06d}_z{band}_c{self.channel // 4 + 1:02d}_o_q{self.channel % 4 + 1}_scimrefdiffimg.fits"
-        )
-        return {
-            "jd": float(self.jd[i]),
-            "fid": FID[band],
-            "pid": self.pid[i],
-            "diffmaglim": float(self.v.depth_mag[i]),
-            "pdiffimfilename": file,
-            **write.PROGRAM,
-            "nid": int(self.night[i]),
-            "rcid": self.channel,
-            "field": self.field,
-            "magzpsci": float(self.zero_point[i]),
-            "magzpsciunc": 1.2e-5,
-            "magzpscirms": float(self.scatter[i]),
-            "clrcoeff": float(self.colour[i]),
-            "clrcounc": 1.5e-5,
-            "rbversion": "t17_f5_c3",
-        }
-
-    def _nearest_reference(self, east, north, band):
-        """Distance, offsets, magnitude, star score of the nearest reference source; a faint far one if none is near."""
-        best = None
-        for entry in self.system.catalogue:
-            magnitude = entry.magnitude.get(band)
-            distance = float(np.hypot(entry.east_arcsec - east, entry.north_arcsec - north))
-            if magnitude is not None and magnitude < 23.0 and (best is None or distance < best[0]):
-                best = distance, entry.east_arcsec, entry.north_arcsec, float(magnitude), entry.star_score
-        if best is not None and best[0] < 17.0:
-            return best
-        return 14.0, east + 11.0, north - 8.7, 22.9, 0.5
 
     def _shared_fields(self, number, k):
         """The fields of detection k that candidate and history have alike."""
@@ -144,7 +81,8 @@ class ZtfAlerts:
         x, y = (float(a) for a in self.sky.to_pixel(i, d.east, d.north))
         x, y = frame.x + x, frame.y + y
         band = BANDS[v.band[i]]
-        _, e_ref, n_ref, mag_ref, star_ref = self._nearest_reference(d.east, d.north, band)
+        _, e_ref, n_ref, mag_ref, star_ref = self.neighbours.reference(d.east, d.north, band)
+        chi, sharpness = self.neighbours.shape(star_ref)
         e_ref, n_ref = e_ref + 0.12 * normal[0], n_ref + 0.12 * normal[1]
         ra_ref, dec_ref = sky_place(self.system.ra, self.system.dec, e_ref, n_ref)
         magnitude = float(mag_from_flux(abs(d.flux)))
@@ -152,14 +90,14 @@ class ZtfAlerts:
         aperture = magnitude + 0.4 * sigma * normal[2] + (0.15 * abs(normal[3]) if d.kind != "source" else 0.0)
         fake = d.kind != "source"
         rb, drb, star = quality.ztf_scores(snr, fake, normal[4:7])
-        fwhm = max(1.1, self.fwhm_px[i] * np.exp((0.08 + 0.9 / snr) * normal[7]) * (0.75 if fake else 1.0))
-        major = (0.33 * self.fwhm_px[i]) * np.exp(0.15 * normal[8])
+        fwhm = max(1.1, self.images.fwhm_px[i] * np.exp((0.08 + 0.9 / snr) * normal[7]) * (0.75 if fake else 1.0))
+        major = (0.33 * self.images.fwhm_px[i]) * np.exp(0.15 * normal[8])
         elongation = 1.0 + (0.35 if fake else 0.12) * abs(normal[9])
         true_snr = abs(d.flux) / d.error
         positive = d.flux > 0
         spelling = write.SPELLINGS[positive][0]
         mover = self.known_mover
-        fields = self._image_fields(i) | {
+        fields = self.images.fields(i) | {
             "candid": self.identity(number, k)[0],
             "isdiffpos": spelling,
             "tblid": int(20 * uniform[0]),
@@ -175,15 +113,15 @@ class ZtfAlerts:
             "distnr": float(np.hypot(e_ref - d.east, n_ref - d.north)),
             "magnr": mag_ref + 0.02 * normal[11],
             "sigmagnr": float(np.clip(0.01 * 10 ** (0.25 * (mag_ref - 17.0)), 0.01, 0.4)),
-            "chinr": float(0.5 + (1 - star_ref) * self.chi),
-            "sharpnr": float((1 - star_ref) * self.sharpness - 0.02),
+            "chinr": chi,
+            "sharpnr": sharpness,
             "sky": 0.8 * normal[12],
             "magdiff": aperture - magnitude,
             "fwhm": float(fwhm),
             "classtar": star,
             "mindtoedge": float(min(x, y, DETECTOR["ztf"][0] - x, DETECTOR["ztf"][1] - y)),
             "magfromlim": float(v.depth_mag[i]) - aperture,
-            "seeratio": float(np.clip(self.fwhm_px[i] / fwhm, 0.3, 2.0)),
+            "seeratio": float(np.clip(self.images.fwhm_px[i] / fwhm, 0.3, 2.0)),
             "aimage": float(major),
             "bimage": float(major / elongation),
             "aimagerat": float(major / fwhm),
@@ -211,26 +149,18 @@ class ZtfAlerts:
         dia_object = self.c.objects[number]
         d, i = dia_object.detections[k], dia_object.detections[k].visit
         normal, uniform = (x[k] for x in self.draws[number])
-        catalogue = [e for e in self.system.catalogue if self._listed(e)]
-        distance = np.hypot(
-            *(np.array([[e.east_arcsec, e.north_arcsec] for e in catalogue]).reshape(-1, 2) - [d.east, d.north]).T
-        )
-        stars = [(r, e.magnitude) for r, e in zip(distance, catalogue) if e.star_score > 0.7]
-        near = min(stars, key=lambda s: s[0], default=None)
-        gaia = (float(near[0]), float(near[1].get("r", 20.0))) if near and near[0] < self.gaia[0] else self.gaia[:2]
-        bright = self.gaia[2:] if uniform[2] < 0.3 else (write.NO_VALUE, write.NO_VALUE)
-        local = abs(d.flux) / self.to_njy[i] / (1.3 * self.fwhm_px[i] ** 2) / self.pixel_dn[i]
+        local = abs(d.flux) / self.images.to_njy[i] / (1.3 * self.images.fwhm_px[i] ** 2) / self.images.pixel_dn[i]
         return self.writer.part(
             "candidate",
             fields
-            | write.neighbours(distance, [e.star_score for e in catalogue], [e.magnitude for e in catalogue])
+            | self.neighbours.fields(d.east, d.north)
             | {
                 "ndethist": k + 1,
                 "ncovhist": self.cover_before + int(np.searchsorted(self.v.mjd_tai, self.v.mjd_tai[i], side="right")),
-                "jdstarthist": float(self.jd[dia_object.detections[0].visit]),
-                "jdendhist": float(self.jd[i]),
+                "jdstarthist": float(self.images.jd[dia_object.detections[0].visit]),
+                "jdendhist": float(self.images.jd[i]),
                 "tooflag": 0,
-                "rfid": self._reference_id(i),
+                "rfid": self.images.reference_id(i),
                 "jdstartref": REFERENCE_JD[0],
                 "jdendref": REFERENCE_JD[1],
                 "nframesref": int(self.sky.template_visits[self.v.band[i]]),
@@ -239,26 +169,14 @@ class ZtfAlerts:
                 "dsdiff": float(local - abs(d.flux) / d.error),
                 "nmatches": int(300 + 1200 * uniform[3]),
                 "zpclrcov": -2e-5,
-                "zpmed": float(self.zero_point[i] + 0.02 * normal[18]),
+                "zpmed": float(self.images.zero_point[i] + 0.02 * normal[18]),
                 "clrmed": 0.7,
                 "clrrms": 0.25,
-                "neargaia": gaia[0],
-                "maggaia": gaia[1],
-                "neargaiabright": bright[0],
-                "maggaiabright": bright[1],
                 "exptime": EXPOSURE_S["ztf"],
                 "drb": drb,
                 "drbversion": "d6_m7",
             },
         )
-
-    @staticmethod
-    def _listed(entry):
-        """Whether Pan-STARRS1 would list it: brighter than 23 mag in a band."""
-        return any(m is not None and np.isfinite(m) and m < 23.0 for m in entry.magnitude.values())
-
-    def _reference_id(self, i):
-        return (self.field * 1000 + 100 + self.channel) * 1000 + 100 * FID[BANDS[self.v.band[i]]] + 15
 
     def _previous_detection(self, number, k):
         if (number, k) not in self._previous:
@@ -272,7 +190,7 @@ class ZtfAlerts:
 
     def _upper_limit(self, i):
         if i not in self._limits:
-            self._limits[i] = self.writer.part("prv_candidate", self._image_fields(i) | dict.fromkeys(EMPTY_PREVIOUS))
+            self._limits[i] = self.writer.part("prv_candidate", self.images.fields(i) | dict.fromkeys(EMPTY_PREVIOUS))
         return self._limits[i]
 
     def _history(self, number, k):
@@ -295,7 +213,7 @@ class ZtfAlerts:
             for d in self.c.objects[number].detections:
                 if d.patch is not None:  # found on images: photometry of point sources knows nothing of it
                     flux[d.visit] = d.flux
-            flux, error = flux / self.to_njy, 1.1 * photometry.error / self.to_njy
+            flux, error = flux / self.images.to_njy, 1.1 * photometry.error / self.images.to_njy
             rng = self.system.rng(40_000 + number)
             fails = (rng.uniform(size=n) < 0.3) | self.forced_fails
             warns = rng.uniform(size=n) < 0.02
@@ -306,17 +224,18 @@ class ZtfAlerts:
         return self._forced[number]
 
     def _forced_record(self, i, east, north, flux, error, failed, warned):
-        image = self._image_fields(i)
-        distance, e_ref, n_ref, magnitude, star = self._nearest_reference(east, north, BANDS[self.v.band[i]])
+        image = self.images.fields(i)
+        distance, e_ref, n_ref, magnitude, star = self.neighbours.reference(east, north, BANDS[self.v.band[i]])
         ra, dec = sky_place(self.system.ra, self.system.dec, e_ref, n_ref)
+        chi, sharpness = self.neighbours.shape(star)
         none = write.NO_FORCED
         lost = distance > 10.0
         keys = ("fid", "pid", "field", "rcid", "magzpsci", "magzpsciunc", "magzpscirms", "clrcoeff", "clrcounc", "diffmaglim")
         return {key: image[key] for key in (*keys, "programid", "jd")} | {
-            "rfid": self._reference_id(i),
-            "sciinpseeing": float(self.fwhm_px[i]),
-            "scibckgnd": float(self.background[i]),
-            "scisigpix": float(self.pixel_dn[i]),
+            "rfid": self.images.reference_id(i),
+            "sciinpseeing": float(self.images.fwhm_px[i]),
+            "scibckgnd": float(self.images.background[i]),
+            "scisigpix": float(self.images.pixel_dn[i]),
             "exptime": EXPOSURE_S["ztf"],
             "adpctdif1": 0.083,
             "adpctdif2": 0.084,
@@ -328,8 +247,8 @@ class ZtfAlerts:
             "decnr": none if lost else round(float(dec), 7),
             "magnr": none if lost else magnitude,
             "sigmagnr": none if lost else 0.02,
-            "chinr": none if lost else float(0.5 + (1 - star) * self.chi),
-            "sharpnr": none if lost else float((1 - star) * self.sharpness - 0.02),
+            "chinr": none if lost else chi,
+            "sharpnr": none if lost else sharpness,
         }
 
     def _forced_history(self, number, k):
@@ -353,20 +272,20 @@ class ZtfAlerts:
         patch, corners, frame = self._patches[i]
         corner = corners[next(n for n, other in enumerate(mine) if other is d)]
         stamp = cut(patch, frame, corner, write.STAMP_SIDE)
-        scale = 1.0 / self.to_njy[i]
+        scale = 1.0 / self.images.to_njy[i]
         sign = 1.0 if d.flux > 0 else -1.0
         planes = [
-            stamp.science * scale + self.background[i],
-            stamp.template * scale + self.background[i] * (1 + 0.004 * self.draws[number][0][k][19]),
+            stamp.science * scale + self.images.background[i],
+            stamp.template * scale + self.images.background[i] * (1 + 0.004 * self.draws[number][0][k][19]),
             stamp.difference * (scale * sign),
         ]
-        bad = _missing_pixels(uniform[7:10]) if uniform[7] < NAN_SHARE else None
+        bad = missing_pixels(uniform[7:10]) if uniform[7] < NAN_SHARE else None
         columns, rows = (
             slice(max(0, -corner[a]), min(write.STAMP_SIDE, DETECTOR["ztf"][a] - corner[a])) for a in (0, 1)
         )  # the detector's edge cuts a stamp
         out = []
         candid = self.identity(number, k)[0]
-        for name, plane in zip(write.file_names(candid, self.pid[i]), planes):
+        for name, plane in zip(write.file_names(candid, self.images.pid[i]), planes):
             if bad is not None:
                 plane[bad] = np.nan
             out.append((name, write.cutout(plane[rows, columns])))
@@ -387,14 +306,3 @@ class ZtfAlerts:
             self._forced_history(number, k),
             self.cutouts(number, k),
         )
-
-
-def _missing_pixels(uniform):
-    """Where a stamp has no data: a few columns, or a block at an edge; never its middle. `uniform`: three random numbers."""
-    bad = np.zeros((write.STAMP_SIDE, write.STAMP_SIDE), bool)
-    width = 1 + int(14 * uniform[2])
-    at = int(uniform[1] * 2 * 24)
-    start = at if at < 24 - width else write.STAMP_SIDE - 1 - min(at, 24)
-    bad[:, max(0, start) : max(0, start) + width] = True
-    bad[:, 24:39] = False
-    return bad if uniform[1] * 1000 % 2 < 1 else bad.T

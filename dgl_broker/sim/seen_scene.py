@@ -1,0 +1,233 @@
+"""The static scene of a system through each visit's PSF, as images on the visit's pixels and as PSF-fit fluxes at any place.
+
+The scene is rendered once per band on a grid of the sky and transformed once. For a visit it is multiplied by the PSF's
+transfer function; stamps are read off with cubic splines at the visit's rotated pixels (the spline's prefilter is part of the
+transfer function), and fluxes are sums over the spectrum, exact for the visit's own PSF.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import map_coordinates
+
+from dgl_broker.alert import BANDS
+from dgl_broker.sim.psf import BETAS, moffat_radius, transfer, transfer_of_square
+from dgl_broker.sim.visits import PIXEL_SCALE
+
+# Side and scale [arcsec] of the sky grid, and the side that is rendered (the rest is empty sky).
+GRID = {"lsst": (96, 0.2, 96), "ztf": (160, 0.506, 64)}
+FIT_SIDE = {"lsst": 48, "ztf": 56}  # frequencies kept for photometry of the static scene: a PSF squared passes no more
+# Rows of the detector grow north at rotation 0, or south: columns and rows of real ZTF alerts of one image against their places
+# give -1.013" of declination a row, and neighbours stand there in the stamps.
+UP = {"lsst": 1.0, "ztf": -1.0}
+TEMPLATE_BETA = 3.5
+
+
+@lru_cache(maxsize=4)
+def _frequencies(survey):
+    """East and north frequencies [1/arcsec] of the half-plane transform, and its spline prefilter with pixel response."""
+    side, scale, _ = GRID[survey]
+    north = np.fft.fftfreq(side).astype(np.float32)[:, None]
+    east = np.fft.rfftfreq(side).astype(np.float32)[None, :]
+    spline = (2 + np.cos(2 * np.pi * north)) * (2 + np.cos(2 * np.pi * east)) / 9.0
+    ratio = PIXEL_SCALE[survey] / scale
+    pixel = np.sinc(north * ratio) * np.sinc(east * ratio) / (np.sinc(north) * np.sinc(east))
+    return east / np.float32(scale), north / np.float32(scale), (pixel * ratio**2 / spline).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _fit_grid(survey):
+    """Frequencies of photometry, without the Nyquist ones: rows, east (1, m), north (l, 1) [1/arcsec], and a common factor.
+
+    The factor is the response of pixels in image and fit over that of the scene's own, and 2 for the half-plane left out.
+    """
+    side, scale, _ = GRID[survey]
+    half = FIT_SIDE[survey] // 2
+    rows = np.r_[0:half, side - half + 1 : side]
+    east, north, _ = _frequencies(survey)
+    east, north = east[:, :half], north[rows]
+    px = PIXEL_SCALE[survey]
+    pixel = np.sinc(north * px) * np.sinc(east * px)
+    common = pixel * pixel / (np.sinc(north * scale) * np.sinc(east * scale)) * (px / scale) ** 2 / side**2
+    common[:, 1:] *= 2.0
+    return rows, east, north, common.astype(np.float32)
+
+
+class SeenScene:
+    """A static scene as the visits of one survey see it.
+
+    Parameters
+    ----------
+    scene : StaticScene
+    visits : Visits
+    """
+
+    def __init__(self, scene, visits):
+        self.visits, self.survey = visits, visits.survey
+        side, scale, rendered = GRID[self.survey]
+        self.side, self.scale = side, scale
+        bands = "".join(BANDS[b] for b in np.unique(visits.band))
+        images = np.asarray(scene.image_njy(bands, rendered, scale), np.float32)
+        pad = (side - rendered) // 2
+        images = np.pad(images, ((0, 0), (pad, pad), (pad, pad)))
+        self.spectra = dict(zip((BANDS.index(b) for b in bands), fft.rfft2(images)))
+        self.template_fwhm = np.full(6, np.nan)  # [arcsec] per band; drawn by whoever makes templates
+        self._turn = np.cos(visits.rotation), np.sin(visits.rotation)
+        self._up = UP[self.survey]
+        self._fit, self._convolved, self._templates = None, (-1, None), {}
+
+    def _fit_spectra(self):
+        """Per visit, the static scene's spectrum as a PSF fit weighs it, and as source noise weighs it; (n, l, m) complex64."""
+        if self._fit is None:
+            v, survey = self.visits, self.survey
+            rows, east, north, common = _fit_grid(survey)
+            shape = (len(v), len(rows), east.shape[1])
+            flux, weight = np.empty(shape, np.complex64), np.empty(shape, np.complex64)
+            scenes = {b: spectrum[rows, : east.shape[1]] * common for b, spectrum in self.spectra.items()}
+            k = self._wave_numbers(np.arange(len(v)), east, north)
+            area = v.noise_area_px().astype(np.float32)
+            for beta in BETAS:
+                for b in self.spectra:
+                    mine = np.flatnonzero((v.beta == beta) & (v.band == b))
+                    if len(mine):
+                        psf = transfer(k[mine], beta)
+                        seen = psf * scenes[b]
+                        flux[mine] = seen * psf * area[mine, None, None]
+                        weight[mine] = seen * transfer_of_square(k[mine], beta)
+            self._fit = flux, weight
+        return self._fit
+
+    def _wave_numbers(self, i, east, north):
+        """k of the PSFs of visits i (an array), turned to the sky: (len(i), l, m) float32."""
+        v = self.visits
+        column = (slice(None), None, None)
+        a = np.float32(2 * np.pi) * moffat_radius(v.fwhm_arcsec[i], 1.0 * v.beta[i]).astype(np.float32)[column]
+        c, s = self._turn[0][i].astype(np.float32)[column], self._turn[1][i].astype(np.float32)[column]
+        e1, e2 = v.e1[i].astype(np.float32)[column], (self._up * v.e2[i]).astype(np.float32)[column]
+        return _wave_number(a, e1, e2, c, s, east, north)
+
+    def static_at(self, index, east, north):
+        """What a PSF fit at given places reads of the static scene.
+
+        Parameters
+        ----------
+        index : int array, shape (m,)
+            Visits.
+        east, north : arrays, shape (m,)
+            Places [arcsec] from the system's centre.
+
+        Returns
+        -------
+        flux_njy : array, shape (m,)
+            PSF-fit flux.
+        slope_e, slope_n, bend : arrays, shape (m,)
+            Its derivatives to the east and to the north [nJy/arcsec], and its Laplacian [nJy/arcsec^2].
+        pixel_njy : array, shape (m,)
+            The flux in a pixel weighted by P^2 (it sets the source noise).
+        """
+        flux, weight = self._fit_spectra()
+        _, fe, fn, _ = _fit_grid(self.survey)
+        origin = (self.side - 1) / 2 * self.scale
+        fe, fn = 2 * np.pi * fe[0], 2 * np.pi * fn[:, 0]
+        out = np.zeros((5, len(index)))
+        for start in range(0, len(index), 256):  # in blocks that stay in the cache
+            some = slice(start, start + 256)
+            phase_e = np.exp(1j * np.multiply.outer(east[some] + origin, fe)).astype(np.complex64)
+            phase_n = np.exp(1j * np.multiply.outer(north[some] + origin, fn)).astype(np.complex64)
+            columns = np.stack([phase_e, 1j * fe * phase_e, -fe * fe * phase_e], axis=-1).astype(np.complex64)
+            sums = np.matmul(flux[index[some]], columns)  # (m, l, 3)
+            out[0, some] = np.einsum("ml,ml->m", phase_n, sums[..., 0]).real
+            out[1, some] = np.einsum("ml,ml->m", phase_n, sums[..., 1]).real
+            out[2, some] = np.einsum("ml,ml->m", 1j * fn * phase_n, sums[..., 0]).real
+            out[3, some] = np.einsum("ml,ml->m", phase_n, sums[..., 2] - (fn * fn)[None, :] * sums[..., 0]).real
+            out[4, some] = np.einsum("ml,mlk,mk->m", phase_n, weight[index[some]], phase_e, optimize=True).real
+        out[4] = np.maximum(out[4], 0.0)
+        return tuple(out)
+
+    def _science_scene(self, i):
+        """Spline coefficients of the static scene through visit i's PSF, flux per pixel of the visit; the last one is kept."""
+        if self._convolved[0] != i:
+            v = self.visits
+            east, north, extra = _frequencies(self.survey)
+            psf = transfer(self._wave_numbers(np.array([i]), east, north)[0], v.beta[i]) * extra
+            self._convolved = i, fft.irfft2(self.spectra[v.band[i]] * psf, s=(self.side, self.side))
+        return self._convolved[1]
+
+    def _template_scene(self, b):
+        if b not in self._templates:
+            east, north, extra = _frequencies(self.survey)
+            a = np.float32(2 * np.pi * moffat_radius(self.template_fwhm[b], TEMPLATE_BETA))
+            psf = transfer(a * np.sqrt(east * east + north * north), TEMPLATE_BETA) * extra
+            self._templates[b] = fft.irfft2(self.spectra[b] * psf, s=(self.side, self.side))
+        return self._templates[b]
+
+    def pixel_axes(self, i):
+        """East and north [arcsec] of one step along x and along y: ((e_x, e_y), (n_x, n_y))."""
+        c, s = self._turn[0][i], self._turn[1][i]
+        return self.visits.pixel_scale * np.array([[-c, s * self._up], [s, c * self._up]])
+
+    def to_pixel(self, i, east, north):
+        """Place in the frame of visit i's pixels, relative to the system's centre: x, y [pixel]."""
+        c, s, px = float(self._turn[0][i]), float(self._turn[1][i]), self.visits.pixel_scale
+        return (s * north - c * east) / px, (s * east + c * north) * self._up / px
+
+    def to_sky(self, i, x, y):
+        """The inverse of `to_pixel`: east, north [arcsec]."""
+        c, s, px = float(self._turn[0][i]), float(self._turn[1][i]), self.visits.pixel_scale
+        y = y * self._up
+        return (s * y - c * x) * px, (s * x + c * y) * px
+
+    def _read(self, coefficients, i, x, y):
+        """A scene at pixels of visit i; outside the grid it is zero."""
+        if self.survey == "ztf":
+            image = self._read_aligned(coefficients, x, y)
+            if image is not None:
+                return image
+        east, north = self.to_sky(i, x[None, :], y[:, None])
+        centre = (self.side - 1) / 2
+        places = np.stack([north / self.scale + centre, east / self.scale + centre])
+        return map_coordinates(coefficients, places, order=3, prefilter=False, mode="constant").astype(float)
+
+    def _read_aligned(self, coefficients, x, y):
+        """The same where pixels are two samples apart and along the grid: four taps a side; None if it leaves the grid.
+
+        Columns and rows grow west and south, so both run backwards over the grid.
+        """
+        centre, step = (self.side - 1) / 2, round(self.visits.pixel_scale / self.scale)
+        image = coefficients
+        for axis, at in ((0, y), (1, x)):
+            last = centre - step * at[-1]  # the lowest sample that is read
+            low = int(np.floor(last))
+            if low < 1 or low + step * (len(at) - 1) + 2 >= self.side:
+                return None
+            taps = []
+            for tap, weight in zip((-1, 0, 1, 2), _cubic_weights(last - low)):
+                part = slice(low + tap, low + tap + step * (len(at) - 1) + 1, step)
+                taps.append(np.float32(weight) * (image[part] if axis == 0 else image[:, part]))
+            image = np.flip(sum(taps[1:], taps[0]), axis=axis)
+        return image.astype(float)
+
+    def read_scene(self, i, x, y):
+        """The scene through visit i's PSF, flux per pixel at columns x and rows y, (H, W)."""
+        return self._read(self._science_scene(i), i, x, y)
+
+    def read_template(self, i, x, y):
+        """The same through the PSF of the template of its band."""
+        return self._read(self._template_scene(self.visits.band[i]), i, x, y)
+
+
+def _wave_number(a, e1, e2, c, s, east, north):
+    """k = a |f| with the ellipticity's metric, for an ellipticity in a frame turned by (cos, sin) = (c, s) to the sky."""
+    fx, fy = s * north - c * east, s * east + c * north
+    e_sq = e1 * e1 + e2 * e2
+    unit = a * a / (1 - e_sq)
+    q = ((1 + e_sq + 2 * e1) * unit) * fx * fx + ((1 + e_sq - 2 * e1) * unit) * fy * fy
+    q += (4 * e2 * unit) * fx * fy
+    return np.sqrt(q)
+
+
+def _cubic_weights(t):
+    """Weights of a cubic B-spline's four coefficients at a fraction t between the middle two."""
+    u = 1.0 - t
+    return u**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * u**2 + 3 * u**3) / 6, t**3 / 6
