@@ -472,3 +472,12 @@ def test_flux_in_words():
     # 3631 nJy is AB 31.4 - 2.5 log10(3631) = 22.50
     assert alert_words.flux_words(3631.0, 363.1) == "3.631 ± 0.36 µJy, S/N 10.0, AB 22.50"
     assert alert_words.flux_words(-3631.0, 363.1).endswith("AB 22.50, fainter than the template")
+
+
+def test_a_shallow_limit_does_not_set_the_scale():
+    flux, err = np.array([30.0, 32.0, 0.0, 0.0]), np.array([2.0, 2.0, 8.0, 80.0])
+    kind = np.array([DETECTION, DETECTION, UPPER_LIMIT, UPPER_LIMIT])
+    _, high = light_curves.flux_range(flux, err, kind)
+    assert high == pytest.approx(1.3 * 34.0)  # limits at 40 and 400, detections up to 34
+    _, alone = light_curves.flux_range(flux[2:], err[2:], kind[2:])
+    assert alone == pytest.approx(310.0)  # three quarters of the way from 40 to 400

@@ -53,13 +53,16 @@ def simulate_chunk(survey, seed, first, n_systems):
 
 
 def _break(value, number):
-    """A packet as no one can read it: cut short, with the id of a schema that does not exist, or not a packet at all."""
+    """A packet as no one can read it: not a packet at all, with the id of a schema that does not exist, or cut short.
+
+    A packet cut behind its leading fields may still be refused for what these say: the first stage reads no further.
+    """
     which = number % 3
     if which == 0:
-        return value[: len(value) // 2]
+        return b"not an alert packet"
     if which == 1 and value[:1] == b"\0":
         return b"\0" + (65535).to_bytes(4, "big") + value[5:]
-    return b"not an alert packet"
+    return value[: len(value) // 2]
 
 
 def night(survey, n_alerts, seed=1, processes=None):

@@ -120,7 +120,7 @@ def _summary_table(one, best):
                 truth_words(one.labels.get(outcome.alert_id)),
             ]
         )
-    return table(heads, rows, "Probabilities are at the mix of the calibration split")
+    return table(heads, rows, "Probabilities are at the mix of the calibration split", tight=True)
 
 
 def _anchor(one, outcome):

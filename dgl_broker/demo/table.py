@@ -20,7 +20,7 @@ def first_line(bundles):
     """The line that comes before all others: what the scores are worth."""
     untrained = [b.id for b in bundles if not b.trained]
     if untrained:
-        return f"UNTRAINED WEIGHTS ({', '.join(untrained)}): everything below is real but the scores, which mean nothing."
+        return f"UNTRAINED WEIGHTS ({', '.join(untrained)}): Kafka and filter are the real thing, the scores mean nothing."
     return f"Bundles {', '.join(f'{b.id} {b.sha256[:8]}' for b in bundles)}: trained weights, simulated alerts."
 
 

@@ -37,7 +37,9 @@ def flux_range(flux, err, kind):
         shown.append(np.clip([forced.min(), forced.max()], low - reach, high + reach))
     limits = LIMIT_SIGMA * err[kind == UPPER_LIMIT]
     if len(limits):
-        shown.append([np.percentile(limits, 90)])
+        highest = max((float(np.max(s)) for s in shown if len(s)), default=0.0)
+        # A limit far above everything that was seen says nothing: it may stand at the edge.
+        shown.append([min(np.percentile(limits, 75), 1.3 * highest) if highest > 0 else np.percentile(limits, 75)])
     values = np.concatenate([np.asarray(s, float) for s in shown])
     values = values[np.isfinite(values)]
     return float(min(values.min(), 0.0)), float(max(values.max(), 0.0))
@@ -87,7 +89,7 @@ def _dates(frame, trigger_mjd_tai):
     parts = []
     for value, label in mjd.ticks(4):
         at = float(frame.px(value - trigger_mjd_tai))
-        if at < frame.left + 30:
+        if at < frame.left + 52:
             continue  # the axis's name stands there
         parts.append(element("line", x1=at, x2=at, y1=frame.top - 4, y2=frame.top, class_="axis"))
         parts.append(element("text", label, x=at, y=frame.top - 8, class_="tick", text_anchor="middle"))

@@ -16,7 +16,7 @@ class Column:
     numeric: bool = False
 
 
-def table(columns, rows, caption=None, heads=True):
+def table(columns, rows, caption=None, heads=True, tight=False):
     """A table that scrolls sideways where the window is too narrow.
 
     Parameters
@@ -27,6 +27,8 @@ def table(columns, rows, caption=None, heads=True):
     caption : str, optional
     heads : bool
         Whether the first cell of a row names the row.
+    tight : bool
+        One line a row, whatever the width of the window.
     """
     columns = [Column(c) if isinstance(c, str) else c for c in columns]
 
@@ -51,8 +53,9 @@ def table(columns, rows, caption=None, heads=True):
         element("thead", element("tr", [heading(c) for c in columns])),
         element("tbody", join(body, "\n")),
     ]
+    whole = element("table", inside, class_="tight" if tight else None)
     # A part that scrolls must be reachable by keyboard.
-    return element("div", element("table", inside), class_="scroll", tabindex="0", role="group", aria_label=caption or "table")
+    return element("div", whole, class_="scroll", tabindex="0", role="group", aria_label=caption or "table")
 
 
 def facts(pairs):
