@@ -15,6 +15,7 @@ from packets import DATA
 from dgl_broker import wire
 from dgl_broker.alert import BANDS, DETECTION, FORCED, UPPER_LIMIT
 from dgl_broker.errors import PacketError
+from dgl_broker.stamps import read_fits_image
 from dgl_broker.surveys import FACTS, leading_facts, read_alert, read_head
 from dgl_broker.wire import open_message
 
@@ -172,6 +173,26 @@ def test_all_real_alerts_are_read_and_exactly_the_broken_four_are_not():
     versions = {a.schema for _, a in alerts}
     assert {f"ztf {v}" for v in ("3.0", "3.1", "3.2", "3.3", "4.01", "4.02")} <= versions
     assert {f"lsst {v}" for v in ("7.0", "7.1", "7.2", "7.3", "7.4", "8.0", "9.0", "10.0", "11.0", "11.1")} <= versions
+
+
+@needs_shared
+def test_ztf_difference_stamps_have_the_sign_of_the_flux():
+    """Stored with the sign of isdiffpos taken out: bright on the centre, whatever the sign."""
+    folder = Path(SHARED) / "data" / "alerts" / "ztf"
+    right, negative, compared = 0, 0, 0
+    for file in sorted(folder.rglob("*.avro")):
+        alert = read_alert(wire.decode(file.read_bytes(), "ztf"))
+        if alert.cutouts.difference is None:
+            continue
+        image = read_fits_image(alert.cutouts.difference)[0]
+        if image.shape != (63, 63) or not np.isfinite(image[20:43, 20:43]).all():
+            continue
+        peak = (image[29:34, 29:34].mean() - np.median(image[20:43, 20:43])) * alert.cutouts.to_njy[2]
+        right += (peak > 0) == (alert.flux_njy > 0)
+        negative += alert.flux_njy < 0
+        compared += 1
+    assert (compared > 100, negative > 20) == (True, True)
+    assert right == compared
 
 
 @needs_shared

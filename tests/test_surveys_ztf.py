@@ -282,6 +282,16 @@ def test_stamps_are_handed_on_with_what_a_count_is():
     assert math.isnan(read(ztf_record(magzpsci=None)).cutouts.to_njy[0])
 
 
+def test_difference_stamp_of_a_negative_subtraction_is_given_its_sign_back():
+    science, _, difference = read(ztf_record(isdiffpos="f")).cutouts.to_njy
+    assert difference == -science < 0
+
+
+def test_place_on_the_readout_quadrant_goes_with_the_stamps():
+    assert read_row(ztf_record(xpos=12.5, ypos=3000.0)).cutouts.detector_xy == (12.5, 3000.0)
+    assert read(ztf_record()).cutouts.detector_xy is None
+
+
 @pytest.mark.parametrize("stripped", [None, {"fileName": None, "stampData": None}, {"stampData": b""}])
 def test_stamp_that_is_null_in_any_way_is_missing(stripped):
     alert = read_row(ztf_record(top={"cutoutScience": stripped}))

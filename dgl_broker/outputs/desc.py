@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dgl_broker import __version__
 from dgl_broker.errors import InputUnavailable, PacketError
-from dgl_broker.wire import decode, encode_container, parse_schema
+from dgl_broker.wire import encode_container, open_message, parse_schema
 
 RESIDUAL, NOT_CLASSIFIED = 200, 300
 SCHEMA = "fastdb.v10_0_0.BrokerMessage"
@@ -62,7 +62,7 @@ class BrokerMessages:
             self.skipped += 1
             return None
         try:
-            record = decode(outcome.message.value, "lsst", self.packet_schemas).record
+            record = open_message(outcome.message.value, "lsst", self.packet_schemas).whole()
             return encode_container(
                 self._schema,
                 {**record, **self._ours, "classifications": classifications(outcome, self.class_id)},
