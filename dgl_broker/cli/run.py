@@ -1,16 +1,15 @@
 """`dgl-broker run`: the streaming filter, from Kafka to Kafka."""
 
+import argparse
 from pathlib import Path
 
 
 def _count(text):
-    number = int(text)
+    """A number of 1 or more."""
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number of 1 or more")
     return number
-
-
-_count.__name__ = "number of 1 or more"
 
 
 def add_parser(subparsers):
@@ -25,8 +24,10 @@ def add_parser(subparsers):
 
 def run(args):
     """Run the filter; 0 when what was asked for is read, 128 + the signal when one ended it."""
+    import logging
     import sys
 
+    from dgl_broker.errors import ServiceFailed
     from dgl_broker.observe.log import set_up_log
     from dgl_broker.observe.progress import Progress
     from dgl_broker.observe.summary import summary_text, write_summary
@@ -40,6 +41,11 @@ def run(args):
         worker = Worker(settings, stop, progress)
         try:
             worker.run(until_eof=args.until_eof, max_alerts=args.max_alerts, dry_run=args.dry_run)
+        except ServiceFailed as error:
+            if stop.signal is None:
+                raise
+            # It was to end anyway, and what was not delivered is read again.
+            logging.getLogger("dgl_broker").warning("%s", error)
         finally:
             summary = worker.summary()
             progress.__exit__()

@@ -56,6 +56,7 @@ class Metrics:
     def __init__(self):
         self.registry = CollectorRegistry()
         self._all = {}
+        self._rows = {}
         for name, definition in METRICS.items():
             options = {"buckets": definition.buckets} if definition.buckets else {}
             self._all[name] = definition.kind(name, definition.doc, definition.labels, registry=self.registry, **options)
@@ -64,13 +65,18 @@ class Metrics:
         """The metric of this name in `METRICS`."""
         return self._all[name]
 
+    def set_rows(self, name, rows):
+        """Make `rows`, label values -> value, all that a gauge has: others it had are taken away."""
+        rows = {tuple(map(str, labels)): value for labels, value in rows.items()}
+        for labels in self._rows.get(name, set()) - set(rows):
+            self._all[name].remove(*labels)
+        for labels, value in rows.items():
+            self._all[name].labels(*labels).set(value)
+        self._rows[name] = set(rows)
+
     def set_info(self, name, *label_values):
-        """Make these the only labels of an info metric: one row, or as many as there are tuples."""
-        rows = label_values if label_values and isinstance(label_values[0], tuple) else (label_values,)
-        self._all[name].clear()
-        for row in rows:
-            if row:
-                self._all[name].labels(*row).set(1)
+        """Make this the one row of an info metric."""
+        self.set_rows(name, {label_values: 1})
 
     def text(self):
         """All of it in Prometheus' text format, as bytes."""

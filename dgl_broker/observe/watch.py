@@ -75,9 +75,7 @@ class Watch:
         if time.monotonic() >= self._next_lag:
             self._next_lag = time.monotonic() + SECONDS_BETWEEN_LAGS
             lag = source.lag()
-            m["dgl_lag"].clear()
-            for (topic, partition), behind in lag.items():
-                m["dgl_lag"].labels(topic, str(partition)).set(behind)
+            m.set_rows("dgl_lag", lag)
             self.lag = sum(lag.values())
             self._progress(self.accounts, self.lag)
 
@@ -95,8 +93,7 @@ class Watch:
             self.count("dgl_score_seconds_total", seconds, step)
         for event, total in (getattr(scorer, "companion_counters", None) or {}).items():
             self.count("dgl_companions_total", total, event)
-        in_force = [(f.name, str(f.version)) for f in scorer.filters]
-        self.metrics.set_info("dgl_filter_info", *in_force)
+        self.metrics.set_rows("dgl_filter_info", {(f.name, f.version): 1 for f in scorer.filters})
         if publisher is not None:
             self.accounts.withheld = publisher.withheld
             self.count("dgl_withheld_total", publisher.withheld)

@@ -27,6 +27,8 @@ class Batch:
     Attributes
     ----------
     messages : list of Message
+    n_bytes : int
+        Of all values taken in.
     first, next : dict
         (topic, partition) -> offset of the first message in hand, and the offset after the last one.
     membership : object
@@ -35,6 +37,7 @@ class Batch:
 
     def __init__(self):
         self.messages = []
+        self.n_bytes = 0
         self.first = {}
         self.next = {}
         self.membership = None
@@ -46,6 +49,7 @@ class Batch:
         """Take one message in."""
         place = (message.topic, message.partition)
         self.messages.append(message)
+        self.n_bytes += len(message.value)
         self.first.setdefault(place, message.offset)
         self.next[place] = message.offset + 1
 

@@ -42,10 +42,15 @@ def _merged(kafka, scope, defaults, fixed):
     return {**{k: v for k, v in defaults.items() if k not in named}, **given, **fixed}
 
 
+def _tell(error):
+    """An error of librdkafka itself: what it recovers from is only told, the rest meets the next call."""
+    log.log(logging.ERROR if error.fatal() else logging.WARNING, "kafka: %s", error.str())
+
+
 def make_client(kind, conf):
     """A client of confluent-kafka that logs to Python's log; ConfigError where librdkafka refuses the configuration."""
     try:
-        return kind(conf, logger=logging.getLogger("librdkafka"))
+        return kind({**conf, "error_cb": _tell}, logger=logging.getLogger("librdkafka"))
     except KafkaException as error:
         raise ConfigError(f"kafka: {error.args[0].str()}") from error
 

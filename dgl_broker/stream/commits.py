@@ -68,7 +68,7 @@ class Commits:
             elif error.code() in THROWN_OUT:
                 log.warning("not committed: %s; others read these alerts again", error.str())
                 self.owed = {}
-            elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            elif error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
                 raise ServiceFailed(f"kafka: {error.str()}")
             elif error.code() not in MOVING:
                 self.failures.failed("kafka", f"commit: {error.str()}")

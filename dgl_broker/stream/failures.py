@@ -15,33 +15,34 @@ class Failures:
     ----------
     limit : int
         This many in a row of one service raise ServiceFailed.
-    wait : callable
-        (seconds) -> None: pause between tries, cut short when the process is to stop.
+    stop : dgl_broker.stream.stopping.Stop
+        Its `wait` is the pause between tries; once it is asked for, the next failure is the last.
     on_failure : callable, optional
         (service) -> None, for metrics.
     """
 
-    def __init__(self, limit, wait, on_failure=None):
+    def __init__(self, limit, stop, on_failure=None):
         self.limit = limit
-        self.wait = wait
+        self.stop = stop
         self.on_failure = on_failure or (lambda service: None)
         self.in_a_row = {}
 
-    def failed(self, service, text, pause=True):
+    def failed(self, service, text):
         """Take note of a failure; pauses, longer each time, before the next try.
 
         Raises
         ------
         ServiceFailed
-            If it is one too many.
+            If it is one too many, or the process is to stop.
         """
         count = self.in_a_row[service] = self.in_a_row.get(service, 0) + 1
         self.on_failure(service)
         log.warning("%s failed (%d in a row): %s", service, count, text)
         if count >= self.limit:
             raise ServiceFailed(f"{service} failed {count} times in a row: {text}")
-        if pause:
-            self.wait(min(0.1 * 2**count, LONGEST_PAUSE_S))
+        if self.stop():
+            raise ServiceFailed(f"{service} failed while this process was to stop: {text}")
+        self.stop.wait(min(0.1 * 2**count, LONGEST_PAUSE_S))
 
     def worked(self, service):
         """Take note that the service answered."""

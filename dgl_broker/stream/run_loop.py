@@ -13,12 +13,13 @@ STATUSES = ("scored", "refused", "dead_lettered")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When batches close and when the run ends."""
+    """When batches close and when the run ends. One that takes longer than `longest_batch_s` makes the next ones smaller."""
 
     max_alerts: int = 256
     max_wait_s: float = 1.0
     max_age_s: float | None = None
     stop_after: int | None = None
+    longest_batch_s: float | None = None
 
 
 class RunLoop:
@@ -48,6 +49,7 @@ class RunLoop:
         self.rules = rules
         self.stop = stop
         self.between = between or (lambda: None)
+        self._fits = rules.max_alerts
 
     def run(self):
         """Until told to stop, or until what was asked for is read; the offsets of every delivered batch are committed."""
@@ -67,8 +69,8 @@ class RunLoop:
 
     def _wanted(self):
         if self.rules.stop_after is None:
-            return self.rules.max_alerts
-        return max(0, min(self.rules.max_alerts, self.rules.stop_after - self.watch.accounts.consumed))
+            return self._fits
+        return max(0, min(self._fits, self.rules.stop_after - self.watch.accounts.consumed))
 
     def _one(self, batch, began):
         gathered = time.monotonic()
@@ -84,6 +86,16 @@ class RunLoop:
         self.watch.settle(tally, outcomes)
         self.watch.spent(gather=gathered - began, score=scored - gathered, encode=encoded - scored)
         self.watch.spent(deliver=delivered - encoded)
+        self._fit(len(batch), delivered - gathered)
+
+    def _fit(self, n, seconds):
+        """A batch that takes too long costs the membership, and with it the batch, again and again: take fewer at a time."""
+        longest = self.rules.longest_batch_s
+        if longest is not None and seconds > longest and n > 1:
+            self._fits = max(1, int(0.5 * n * longest / seconds))
+            log.warning(
+                "a batch of %d took %.0f s, more than %.0f s; from now on %d at a time", n, seconds, longest, self._fits
+            )
 
     def outcomes(self, messages):
         """One outcome per message, in order: those too old refused, the others scored."""

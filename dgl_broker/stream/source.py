@@ -14,6 +14,7 @@ from dgl_broker.stream.batch import Batch, as_message
 from dgl_broker.stream.clients import consumer_conf, is_cooperative, make_consumer
 from dgl_broker.stream.cluster import DENIED, Cluster
 from dgl_broker.stream.commits import Commits
+from dgl_broker.stream.ends import Ends
 from dgl_broker.stream.starting import start_offsets
 from dgl_broker.topic_names import is_template
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 REFRESH_S = 30.0  # metadata: new nights' topics, new partitions, topics that went
 IDLE_S = 1.0  # an empty batch is handed out after this, so that health and metrics stay fresh
 POLL_S = 0.2
+BATCH_BYTES = 256 * 1024 * 1024  # a batch closes here too: 1,000 LSST packets of the largest size seen
 
 
 class Source:
@@ -49,7 +51,7 @@ class Source:
         conf = consumer_conf(kafka, group_id)
         self._cooperative = is_cooperative(conf)
         self._reset = "latest" if str(kafka.get("auto.offset.reset")) in ("latest", "largest", "end") else "earliest"
-        self.consumer = make_consumer(kafka, group_id, error_cb=self._on_error)
+        self.consumer = make_consumer(kafka, group_id)
         self.subscription = subscription
         self.failures = failures
         self.start = start
@@ -60,11 +62,10 @@ class Source:
         self.assigned = set()
         self.positions = {}  # (topic, partition) -> next offset to come
         self.commits = Commits(self.consumer, lambda: make_consumer(kafka, group_id), failures) if member else None
-        self._ends = {} if until_eof else None
+        self._until_eof, self._ends = until_eof, None
         self._starts = {}
         self._hand = Batch()
         self._next_refresh = 0.0
-        self._next_look = 0.0
         self._latest = {}  # where "latest" turned out to be, still to be committed
         self._closing = False
 
@@ -86,8 +87,8 @@ class Source:
         if missing:
             raise InputUnavailable(f"topic {', '.join(missing)}: not on the cluster, or hidden from this user")
         places = self.cluster.places(self.subscription.held)
-        if self._ends is not None:
-            self._ends = {place: self.cluster.watermarks(place) for place in places}
+        if self._until_eof:
+            self._ends = Ends({place: self.cluster.watermarks(place) for place in places})
         if self.start != "committed":
             self._starts = start_offsets(self.consumer, places, self.start, self.cluster.watermarks, self.timeout_s)
             if self.member:
@@ -116,7 +117,7 @@ class Source:
             self._latest = {}
         hand = self._hand = Batch()
         began, closes = time.monotonic(), None
-        while len(hand) < max_alerts and not should_stop():
+        while len(hand) < max_alerts and hand.n_bytes < BATCH_BYTES and not should_stop():
             now = time.monotonic()
             if now >= (began + IDLE_S if closes is None else closes) or self.at_end():
                 break
@@ -134,10 +135,11 @@ class Source:
         place, offset = (message.topic(), message.partition()), message.offset()
         if place not in self.assigned or offset < self.positions.get(place, 0):
             return False
-        if self._ends is not None and place in self._ends and offset >= self._ends[place][1]:
+        end = self._ends and self._ends.of(place, offset)
+        if end is not None:
             # Came after the start: left for the next run.
             self.consumer.pause([TopicPartition(*place)])
-            self.positions[place] = max(self.positions.get(place, 0), self._ends[place][1])
+            self.positions[place] = max(self.positions.get(place, 0), end)
             return False
         self._hand.add(as_message(message))
         self.positions[place] = offset + 1
@@ -148,19 +150,8 @@ class Source:
         if self._ends is None:
             return False
         if self.assigned or not self.member:
-            return all(self._is_at_end(place) for place in self.assigned)
-        left = [place for place, (low, high) in self._ends.items() if high > low]
-        if not left:
-            return True
-        if time.monotonic() < self._next_look:
-            return False
-        self._next_look = time.monotonic() + 1.0
-        committed = self.commits.committed(left, self.timeout_s)
-        return committed is not None and all(committed[place] >= self._ends[place][1] for place in left)
-
-    def _is_at_end(self, place):
-        low, high = self._ends.get(place, (0, 0))
-        return high <= low or self.positions.get(place, 0) >= high
+            return self._ends.are_reached(self.positions, self.assigned)
+        return self._ends.are_committed(lambda places: self.commits.committed(places, self.timeout_s))
 
     def rewind(self, batch):
         """Read a batch again: it was not delivered, and its partitions, where still ours, go back to where it began."""
@@ -295,13 +286,6 @@ class Source:
 
     # Errors
 
-    def _on_error(self, error):
-        """Of librdkafka itself: what it recovers from is only told."""
-        if error.fatal():
-            log.error("kafka: %s", error.str())
-        else:
-            log.warning("kafka: %s", error.str())
-
     def _on_message_error(self, message):
         error, place = message.error(), (message.topic(), message.partition())
         code = error.code()
@@ -312,7 +296,7 @@ class Source:
             self._on_out_of_range(place)
         elif code in DENIED:
             raise InputUnavailable(f"kafka: {error.str()}")
-        elif error.fatal() or code == KafkaError.FENCED_INSTANCE_ID:
+        elif error.fatal() or code in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
             raise ServiceFailed(f"kafka: {error.str()}")
         else:
             # librdkafka goes on by itself; if it cannot, the look at the topics fails too, and is counted there.

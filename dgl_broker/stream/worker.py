@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
+from pathlib import Path
 
 from dgl_broker import __version__
+from dgl_broker.data_files import folder
 from dgl_broker.observe import Watch
 from dgl_broker.observe.health import serve
 from dgl_broker.outputs.avro import make_form
@@ -19,6 +21,12 @@ from dgl_broker.stream.source import Source
 from dgl_broker.stream.topics import Subscription
 
 log = logging.getLogger(__name__)
+MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's: a member that does not poll for so long is thrown out
+
+
+def is_shipped(path):
+    """Whether a filter's file is one of those that ship with the package."""
+    return Path(path).resolve().is_relative_to(folder("filters").resolve())
 
 
 def make_scorer(settings, schemas):
@@ -76,7 +84,7 @@ class Worker:
             As the part that failed says; everything delivered before is committed.
         """
         settings, watch = self.settings, self.watch
-        failures = Failures(settings.service.max_failures, self.stop.wait, watch.failed)
+        failures = Failures(settings.service.max_failures, self.stop, watch.failed)
         with contextlib.ExitStack() as closing:
             if settings.metrics.port is not None:
                 server = serve(watch.health, watch.metrics, settings.metrics.host, settings.metrics.port)
@@ -95,7 +103,7 @@ class Worker:
                 publisher,
                 delivery,
                 watch,
-                Rules(settings.batch.max_alerts, settings.batch.max_wait_s, settings.overload.max_age_s, max_alerts),
+                self._rules(max_alerts),
                 self.stop,
                 between=lambda: self._between(scorer, publisher, schemas),
             )
@@ -132,7 +140,9 @@ class Worker:
         trained = getattr(scorer, "is_trained", True)
         log.log(logging.INFO if trained else logging.WARNING, "bundle %s%s on %s", scorer.bundle_id,
                 "" if trained else ", whose weights are UNTRAINED: its scores mean nothing,", scorer.device_name)  # fmt: skip
-        if hasattr(scorer.filters, "report_status"):
+        shipped = {str(f.source) for f in scorer.filters if getattr(f, "source", None) and is_shipped(f.source)}
+        if hasattr(scorer.filters, "report_status") and (s.status or not shipped):
+            # Not beside shipped filters: that is the package's own folder.
             scorer.filters.report_status(s.status)
         return schemas, scorer
 
@@ -177,6 +187,11 @@ class Worker:
             member,
             s.service.timeout_s,
         )
+
+    def _rules(self, stop_after):
+        s = self.settings
+        poll_s = int(s.kafka.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)) / 1000.0
+        return Rules(s.batch.max_alerts, s.batch.max_wait_s, s.overload.max_age_s, stop_after, poll_s / 2.0)
 
     def _delivery(self, source, publisher, failures, dry_run):
         s = self.settings
