@@ -15,6 +15,7 @@ from dgl_broker.sim.visits import STATED_ERROR
 
 THRESHOLD = 5.0
 RADIUS_ARCSEC = {"lsst": 1.0, "ztf": 1.5}
+FAINTEST = 2.2  # S/N of all light of a peak below which noise lifts 3 in 1000 over the threshold: not looked at
 SAME_PEAK = 0.15  # of the FWHM: ascents that end closer than this are one peak
 CENTROID = 0.6  # error of a centroid along an axis, FWHM / (S/N): sqrt(2) sigma / (S/N) for a Gaussian
 
@@ -113,7 +114,9 @@ def detect(measurer, rng):
         (np.abs(change)[None] == np.abs(change)[:, None])
         & (np.arange(n_sources)[None, :, None] < np.arange(n_sources)[:, None, None])
     )
-    leads = ~np.any(same & brighter, axis=1) & (np.abs(change) > 0.5 * measurer.sky_error)
+    together = np.sum(same * np.abs(change)[None], axis=1)
+    least = FAINTEST * STATED_ERROR[sky.survey] * measurer.sky_error
+    leads = ~np.any(same & brighter, axis=1) & (together > least)
     source, visit = np.nonzero(leads)
     if not len(visit):
         return []

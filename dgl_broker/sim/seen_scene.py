@@ -77,26 +77,32 @@ class SeenScene:
         self._up = UP[self.survey]
         self._fit, self._convolved, self._templates = None, (-1, None), {}
 
-    def _fit_spectra(self):
-        """Per visit, the static scene's spectrum as a PSF fit weighs it, and as source noise weighs it; (n, l, m) complex64."""
+    def _fit_spectra(self, index):
+        """The static scene's spectra as a PSF fit weighs them, and as source noise does, over all visits; (n, l, m) complex64.
+
+        Only the visits of `index` are filled, and those asked for before.
+        """
+        v = self.visits
+        rows, east, north, common = _fit_grid(self.survey)
         if self._fit is None:
-            v, survey = self.visits, self.survey
-            rows, east, north, common = _fit_grid(survey)
             shape = (len(v), len(rows), east.shape[1])
-            flux, weight = np.empty(shape, np.complex64), np.empty(shape, np.complex64)
             scenes = {b: spectrum[rows, : east.shape[1]] * common for b, spectrum in self.spectra.items()}
-            k = self._wave_numbers(np.arange(len(v)), east, north)
-            area = v.noise_area_px().astype(np.float32)
+            self._fit = np.empty(shape, np.complex64), np.empty(shape, np.complex64), np.zeros(len(v), bool), scenes
+        flux, weight, made, scenes = self._fit
+        wanted = np.zeros(len(v), bool)
+        wanted[index] = True
+        wanted &= ~made
+        area = v.noise_area_px()
+        for b in self.spectra:
             for beta in BETAS:
-                for b in self.spectra:
-                    mine = np.flatnonzero((v.beta == beta) & (v.band == b))
-                    if len(mine):
-                        psf = transfer(k[mine], beta)
-                        seen = psf * scenes[b]
-                        flux[mine] = seen * psf * area[mine, None, None]
-                        weight[mine] = seen * transfer_of_square(k[mine], beta)
-            self._fit = flux, weight
-        return self._fit
+                for some in _blocks(np.flatnonzero(wanted & (v.beta == beta) & (v.band == b))):
+                    k = self._wave_numbers(some, east, north)
+                    psf = transfer(k, beta)
+                    seen = psf * scenes[b]
+                    flux[some] = seen * psf * area[some, None, None].astype(np.float32)
+                    weight[some] = seen * transfer_of_square(k, beta)
+        made |= wanted
+        return flux, weight
 
     def _wave_numbers(self, i, east, north):
         """k of the PSFs of visits i (an array), turned to the sky: (len(i), l, m) float32."""
@@ -126,13 +132,12 @@ class SeenScene:
         pixel_njy : array, shape (m,)
             The flux in a pixel weighted by P^2 (it sets the source noise).
         """
-        flux, weight = self._fit_spectra()
+        flux, weight = self._fit_spectra(index)
         _, fe, fn, _ = _fit_grid(self.survey)
         origin = (self.side - 1) / 2 * self.scale
         fe, fn = 2 * np.pi * fe[0], 2 * np.pi * fn[:, 0]
         out = np.zeros((5, len(index)))
-        for start in range(0, len(index), 256):  # in blocks that stay in the cache
-            some = slice(start, start + 256)
+        for some in _blocks(np.arange(len(index))):
             phase_e = np.exp(1j * np.multiply.outer(east[some] + origin, fe)).astype(np.complex64)
             phase_n = np.exp(1j * np.multiply.outer(north[some] + origin, fn)).astype(np.complex64)
             columns = np.stack([phase_e, 1j * fe * phase_e, -fe * fe * phase_e], axis=-1).astype(np.complex64)
@@ -215,6 +220,11 @@ class SeenScene:
     def read_template(self, i, x, y):
         """The same through the PSF of the template of its band."""
         return self._read(self._template_scene(self.visits.band[i]), i, x, y)
+
+
+def _blocks(index, size=64):
+    """An index in parts that stay in the cache."""
+    return (index[start : start + size] for start in range(0, len(index), size))
 
 
 def _wave_number(a, e1, e2, c, s, east, north):

@@ -20,6 +20,7 @@ FORCED_ROWS = 21  # the most that real packets hold
 MAGNITUDE_FLOOR = 0.017  # sigmapsf of the brightest real detections
 NAN_SHARE, NO_CUTOUT_SHARE = 0.11, 0.002  # of real alerts: some NaN pixels; no stamps at all
 REFERENCE_JD = (2458193.9, 2458366.7)  # first and last exposure of a usual reference image
+SURVEY_START_JD = 2458194.5  # 2018-03-17
 EMPTY_PREVIOUS = (
     "candid", "isdiffpos", "tblid", "xpos", "ypos", "ra", "dec", "magpsf", "sigmapsf", "chipsf", "magap", "sigmagap", "distnr",
     "magnr", "sigmagnr", "chinr", "sharpnr", "sky", "magdiff", "fwhm", "classtar", "mindtoedge", "magfromlim", "seeratio",
@@ -38,14 +39,14 @@ class ZtfAlerts:
         self.forced_fails = rng.uniform() < 0.15  # every row a failure, as for half the objects with failed rows
         self.known_mover = self.system.kind == "moving_object" and rng.uniform() < 0.5
         self.mover_name = designation(rng).replace(" ", "") if self.known_mover else None
-        self.cover_before = int(rng.integers(100, 900))
+        self.covers_a_day = rng.uniform(0.15, 0.9)  # visits of the field; 100 to 2700 since the survey began in real alerts
         self.neighbours = ZtfNeighbours(self.system, rng)
         self.images = ZtfImages(self.v, rng)
         self.by_visit = {}
         for o in campaign.objects:
             for d in o.detections:
                 self.by_visit.setdefault(d.visit, []).append(d)
-        self._previous, self._limits, self._forced, self._patches, self._records = {}, {}, {}, {}, {}
+        self._previous, self._limits, self._forced, self._forced_rows, self._patches, self._records = ({} for _ in range(6))
         self.draws = {
             o.number: (
                 self.system.rng(10_000 + o.number).standard_normal((len(o.detections), 24)),
@@ -156,7 +157,7 @@ class ZtfAlerts:
             | self.neighbours.fields(d.east, d.north)
             | {
                 "ndethist": k + 1,
-                "ncovhist": self.cover_before + int(np.searchsorted(self.v.mjd_tai, self.v.mjd_tai[i], side="right")),
+                "ncovhist": k + 1 + int(self.covers_a_day * (self.images.jd[i] - SURVEY_START_JD)),
                 "jdstarthist": float(self.images.jd[dia_object.detections[0].visit]),
                 "jdendhist": float(self.images.jd[i]),
                 "tooflag": 0,
@@ -202,26 +203,32 @@ class ZtfAlerts:
         visits = np.flatnonzero((since > 0) & (since <= HISTORY_DAYS))
         return [self._previous_detection(number, seen[i]) if i in seen else self._upper_limit(i) for i in visits.tolist()]
 
-    def _forced_rows(self, number):
-        """Forced photometry at the object's first place, encoded, by visit."""
+    def _forced_photometry(self, number):
+        """Flux and error [DN] at the object's first place, what failed, what warns: arrays over visits, NaN where none asks."""
         if number not in self._forced:
+            dia_object = self.c.objects[number]
             n = len(self.v)
-            east, north = self.c.objects[number].places[0]
-            every = np.arange(n)
-            photometry = self.c.measurer.at(every, np.full(n, east), np.full(n, north))
-            flux = photometry.flux.copy()
-            for d in self.c.objects[number].detections:
+            asked = np.zeros(n, bool)
+            for d in dia_object.detections:
+                asked[self._forced_visits(d.visit)] = True
+            asked = np.flatnonzero(asked)
+            east, north = dia_object.places[0]
+            photometry = self.c.measurer.at(asked, np.full(len(asked), east), np.full(len(asked), north))
+            flux, error = np.full((2, n), np.nan)
+            flux[asked], error[asked] = photometry.flux, 1.1 * photometry.error
+            for d in dia_object.detections:
                 if d.patch is not None:  # found on images: photometry of point sources knows nothing of it
                     flux[d.visit] = d.flux
-            flux, error = flux / self.images.to_njy, 1.1 * photometry.error / self.images.to_njy
             rng = self.system.rng(40_000 + number)
-            fails = (rng.uniform(size=n) < 0.3) | self.forced_fails
-            warns = rng.uniform(size=n) < 0.02
-            self._forced[number] = [
-                self.writer.part("fp_hist", self._forced_record(i, east, north, flux[i], error[i], fails[i], warns[i]))
-                for i in range(n)
-            ]
+            failed = (rng.uniform(size=n) < 0.3) | self.forced_fails
+            warned = rng.uniform(size=n) < 0.02
+            self._forced[number] = flux / self.images.to_njy, error / self.images.to_njy, failed, warned
         return self._forced[number]
+
+    def _forced_visits(self, now):
+        """Visits whose forced photometry an alert of visit `now` holds, newest first."""
+        since = self.v.mjd_tai[now] - self.v.mjd_tai
+        return np.flatnonzero((since >= FORCED_UNTIL_DAYS) & (since <= HISTORY_DAYS))[::-1][:FORCED_ROWS]
 
     def _forced_record(self, i, east, north, flux, error, failed, warned):
         image = self.images.fields(i)
@@ -251,13 +258,16 @@ class ZtfAlerts:
             "sharpnr": none if lost else sharpness,
         }
 
+    def _forced_row(self, number, i):
+        if (number, i) not in self._forced_rows:
+            columns = self._forced_photometry(number)
+            record = self._forced_record(i, *self.c.objects[number].places[0], *(column[i] for column in columns))
+            self._forced_rows[number, i] = self.writer.part("fp_hist", record)
+        return self._forced_rows[number, i]
+
     def _forced_history(self, number, k):
-        since = self.v.mjd_tai[self.c.objects[number].detections[k].visit] - self.v.mjd_tai
-        visits = np.flatnonzero((since >= FORCED_UNTIL_DAYS) & (since <= HISTORY_DAYS))[::-1][:FORCED_ROWS]  # newest first
-        if not len(visits):
-            return []
-        rows = self._forced_rows(number)
-        return [rows[i] for i in visits.tolist()]
+        visits = self._forced_visits(self.c.objects[number].detections[k].visit)
+        return [self._forced_row(number, i) for i in visits.tolist()]
 
     def cutouts(self, number, k):
         """The three stamps: (name, gzipped FITS) of science, template, difference, or None for each."""
