@@ -285,6 +285,22 @@ def test_mean_fluxes_of_the_object_are_facts():
     assert facts["i_science_flux_mean_njy"] is None
 
 
+@pytest.mark.parametrize(
+    "zphot, error, star, expected",
+    [
+        (0.3, 0.05, 0.1, 0.3),
+        (2.524, 0.636, 0.0, None),
+        (0.096, 0.049, 0.858, None),
+        (None, None, None, None),
+        (-99, 1, 0, None),
+    ],
+)
+def test_host_redshift_is_what_fink_found_where_it_is_known_well(zphot, error, star, expected):
+    matched = {"legacydr8_zphot": zphot, "legacydr8_e_zphot": error, "legacydr8_pstar": star, "vsx_Type": "x"}
+    assert read_row(lsst_record(top={"xm": matched})).facts["host_redshift"] == expected
+    assert read(lsst_record()).facts["host_redshift"] is None
+
+
 def test_brightest_magnitude_is_of_positive_detections_up_to_the_trigger():
     rows = [lsst_source(-1.0, 99, 10000.0), lsst_source(-2.0, 98, -1e6), lsst_source(1.0, 101, 1e7)]
     alert = read(lsst_record(rows, [lsst_forced(-3.0, 97, 1e6)]))

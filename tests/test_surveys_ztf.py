@@ -155,6 +155,7 @@ def test_history_out_of_order_is_sorted():
 def test_middle_of_the_exposure(exposure, half):
     mjd = read_row(ztf_record(exptime=exposure)).mjd_tai
     assert (mjd - 60000.25) * 86400 == pytest.approx(37 + half, abs=1e-3)
+    assert read_row(ztf_record(exptime=exposure, jdstarthist=NIGHT_JD)).facts["days_since_first"] == 0.0
 
 
 def test_first_detection_is_what_the_survey_states_and_not_where_the_window_begins():
@@ -238,7 +239,7 @@ def test_facts_of_the_trigger():
     expected = {
         "survey": "ztf",
         "band": "g",
-        "programid": 1.0,
+        "programid": 1,
         "magnitude": 19.0,
         "snr": 10.857362,  # 1 / (0.1 ln(10) / 2.5)
         "is_positive": True,
@@ -256,7 +257,7 @@ def test_facts_of_the_trigger():
         "reference_magnitude": 18.5,
         "solar_system_separation_arcsec": None,
         "psf_fwhm_arcsec": 2.024,
-        "n_bad_pixels": 0.0,
+        "n_bad_pixels": 0,
         "time_is_plausible": True,
     }
     for name, value in expected.items():

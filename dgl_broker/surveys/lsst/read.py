@@ -10,7 +10,7 @@ from dgl_broker.alert import BANDS, DETECTION, FORCED, Alert, Cutouts
 from dgl_broker.errors import PacketError
 from dgl_broker.surveys.head import AlertHead
 from dgl_broker.surveys.history import Rows, brightest_magnitude, first_detection, merged
-from dgl_broker.surveys.lsst.facts import leading_facts
+from dgl_broker.surveys.lsst.facts import host_redshift, leading_facts
 from dgl_broker.surveys.values import column, exact_id, integers, needed, number, number_above
 from dgl_broker.wire.schema_tree import shown
 
@@ -60,6 +60,7 @@ def read_alert(record, schema):
     facts["days_since_first"] = head.mjd_tai - first
     facts["brightest_magnitude"] = brightest_magnitude(curve)
     facts["rows_dropped"] = n_dropped
+    facts["host_redshift"] = host_redshift(record)
     return Alert(
         survey="lsst",
         schema=schema,

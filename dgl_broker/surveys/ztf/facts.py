@@ -5,7 +5,7 @@ import math
 from dgl_broker.photometry import LN10_OVER_2P5, mjd_tai_from_jd_utc
 from dgl_broker.surveys.sky import sky_facts
 from dgl_broker.surveys.values import exact_id, number_above
-from dgl_broker.surveys.ztf.history import BAND_OF_FID, EXPOSURE_S, MAGNITUDES, PIXEL_SCALE_ARCSEC, exposure_s, sign
+from dgl_broker.surveys.ztf.history import BAND_OF_FID, MAGNITUDES, PIXEL_SCALE_ARCSEC, exposure_s, sign
 
 GALAXY_BELOW_STAR_SCORE = 0.5  # sgscore: closer to 0 means galaxy (ZTF alert schema)
 FIRST_JD = 2457754.5  # 2017, before the survey's first light
@@ -25,6 +25,7 @@ for _n in (1, 2, 3):
     NUMBERS[f"ps1_{_n}_separation_arcsec"] = (f"distpsnr{_n}", NOT_NEGATIVE)
     NUMBERS[f"ps1_{_n}_star_score"] = (f"sgscore{_n}", NOT_NEGATIVE)
     NUMBERS.update({f"ps1_{_n}_{band}": (f"s{band}mag{_n}", MAGNITUDE) for band in "griz"})
+WHOLE = ("programid", "n_bad_pixels")
 IN_PIXELS = {"psf_fwhm_arcsec": "fwhm", "reference_separation_arcsec": "distnr"}
 COMPOSED = {
     "survey": ("candid",),
@@ -56,6 +57,7 @@ def leading_facts(leading):
     """Facts of `candidate`; see `dgl_broker.surveys.leading_facts`."""
     candidate = leading.get("candidate") or {}
     facts = {f: number_above(candidate[field], floor) for f, (field, floor) in NUMBERS.items() if field in candidate}
+    facts.update({fact: int(facts[fact]) for fact in WHOLE if facts.get(fact) is not None})
     for fact, field in IN_PIXELS.items():
         if field in candidate:
             pixels = number_above(candidate[field], NOT_NEGATIVE)
@@ -97,9 +99,9 @@ def _reliability(candidate):
 
 
 def stated_first(candidate):
-    """First detection [MJD TAI] as `jdstarthist` states it, or None."""
+    """First detection [MJD TAI] as `jdstarthist` states it, or None; its exposure is taken to be as long as the trigger's."""
     jd = number_above(candidate.get("jdstarthist"), FIRST_JD)
-    return None if jd is None else float(mjd_tai_from_jd_utc(jd, EXPOSURE_S))
+    return None if jd is None else float(mjd_tai_from_jd_utc(jd, exposure_s([candidate])[0]))
 
 
 def _host_separation(facts):
