@@ -161,6 +161,16 @@ def test_odd_but_legal_schemas_are_read():
     assert read_alert(decode(message)).alert_id == 2**61 + 1
 
 
+def test_histories_that_the_writer_knows_as_null_alone_are_empty():
+    bare = json.loads(json.dumps(LSST_SCHEMA))
+    for field in bare["fields"]:
+        if field["name"] in ("prvDiaSources", "prvDiaForcedSources", "diaObject", "cutoutScience"):
+            field["type"] = "null"
+    record_ = lsst_record() | dict.fromkeys(("prvDiaSources", "prvDiaForcedSources", "diaObject", "cutoutScience"))
+    alert = read_alert(decode(encode_container(bare, record_)))
+    assert (len(alert.light_curve), alert.n_detections) == (1, 1)
+
+
 def test_rows_of_a_history_are_limited():
     rows = [lsst_forced(-i, i) for i in range(60)]
     message = lsst_message(lsst_record(forced=rows))

@@ -26,7 +26,7 @@ class Limits:
     """
 
     message_bytes: int = 8 * MIB
-    file_block_bytes: int = 256 * MIB
+    file_block_bytes: int = 64 * MIB
     schema_bytes: int = MIB // 2
     schema_nodes: int = 10_000
     depth: int = 24

@@ -228,7 +228,7 @@ def _row_counter(ours, writer):
     types = {field["name"]: field["type"] for field in writer["fields"]}
     histories = [field["name"] for field in ours["fields"] if _holds_array(field["type"])]
     fields = [{"name": name, "type": _with_empty_rows(types[name])} for name in histories]
-    row_bytes = min(_least_row_bytes(types[name]) for name in histories)
+    row_bytes = min((_least_row_bytes(types[name]) for name in histories), default=1)
     return _parsed({"type": "record", "name": writer["name"], "fields": fields}), row_bytes
 
 
