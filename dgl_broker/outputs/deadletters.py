@@ -5,6 +5,7 @@ and the record points there.
 """
 
 import hashlib
+import json
 import os
 import socket
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from dgl_broker import __version__
 from dgl_broker.errors import StateError
 from dgl_broker.outputs.records import dead_letter_id
+
+MAX_BESIDE_BYTES = 2048  # of key and headers that stay in a record whose bytes are spilled
 
 
 def _header_bytes(value):
@@ -59,23 +62,25 @@ def dead_letter_record(outcome, survey, bundle_sha256=None, now_ms=None):
 def spill(record, folder):
     """The record with its bytes moved to a file in `folder` (mode 0600), synced before this returns.
 
+    A long key and long headers go into a JSON file beside it, in hexadecimal, so that what is left of the record is small.
+
     Raises
     ------
     StateError
-        If the file cannot be written: the process must stop with the offset uncommitted.
+        If a file cannot be written: the process must stop with the offset uncommitted.
     """
     folder = Path(folder)
     path = folder / f"{record['value_sha256']}.bin"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    beside = len(record["key"] or b"") + sum(len(h["name"]) + len(h["value"] or b"") for h in record["headers"])
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(record["value"])
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        # Of the folder too: a rename that is not on the disk is lost with the power, and the offset would be committed.
+        _write(path, record["value"])
+        if beside > MAX_BESIDE_BYTES:
+            headers = [[h["name"], h["value"] and h["value"].hex()] for h in record["headers"]]
+            kept = {"key": record["key"] and record["key"].hex(), "headers": headers}
+            _write(path.with_suffix(".json"), json.dumps(kept).encode())
+            record = {**record, "key": None, "headers": []}
+        # The folder too: a rename that is not on the disk is lost with the power, and the offset would be committed.
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -84,3 +89,14 @@ def spill(record, folder):
     except OSError as error:
         raise StateError(f"{path}: a dead letter of {record['size']} bytes cannot be spilled: {error.strerror}") from error
     return {**record, "value": None, "spilled_to": f"{socket.gethostname()}:{path.resolve()}"}
+
+
+def _write(path, content):
+    """Write a file whole or not at all, readable by this user alone."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

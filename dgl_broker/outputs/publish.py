@@ -112,7 +112,8 @@ class Publisher:
         """A dead letter that the broker found too large, with its bytes spilled; None for what cannot be made smaller."""
         if output.kind != DEAD_LETTERS or output.record["spilled_to"] is not None:
             return None
-        return self._dead_letter(spill(output.record, self.spill_folder), output.key)
+        record = spill(output.record, self.spill_folder)
+        return self._dead_letter(record, record["key"])
 
     def _is_wanted(self, outcome):
         if outcome.status == "scored" or self.refused == "all":
@@ -139,6 +140,6 @@ class Publisher:
         value = form.encode(record)
         if len(value) + ENVELOPE_BYTES > self.limit_bytes and record["spilled_to"] is None:
             record = spill(record, self.spill_folder)
-            value = form.encode(record)
+            value, key = form.encode(record), record["key"]
         headers = [*self._headers(record["message_id"], form.name), ("reason", record["reason"].encode())]
         return Output(DEAD_LETTERS, self.topics[DEAD_LETTERS], key, value, headers, record)
