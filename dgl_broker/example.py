@@ -156,6 +156,8 @@ def _check_alert(alert, spec):
         raise NotScorable("band", f"{alert.name}: band {alert.band}, the bundle knows {spec.bands}")
     if not (alert.cutouts.science or alert.cutouts.template or alert.cutouts.difference):
         raise NotScorable("no_cutouts", f"{alert.name}: the packet holds no cutouts")
+    if alert.facts.get("time_is_plausible") is False:
+        raise NotScorable("implausible_time", f"{alert.name}: MJD {alert.mjd_tai:.1f} TAI lies outside 1995 to 2055")
     curve = alert.light_curve
     for key, found in (("n_detections", curve.n_detections), ("n_bands", len(curve.bands_detected))):
         if found < spec.minimum.get(key, 1):

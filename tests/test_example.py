@@ -80,6 +80,7 @@ def test_upper_limits_and_forced_points_are_told_apart():
         ({"cutouts": cutouts(gaussian(30, 14.7, 14.4, flux=0.0, seed=3))}, "no_source"),
         ({"cutouts": Cutouts(b"x", b"y", b"SIMPLE")}, "bad_cutout"),
         ({"is_solar_system": True}, "solar_system"),
+        ({"facts": {"time_is_plausible": False}}, "implausible_time"),
         ({"band": "u", "light_curve": light_curve([61000.0], kind=FORCED)}, "n_detections"),
     ],
 )
