@@ -436,3 +436,69 @@ def test_mixes_are_shares_of_known_kinds():
     for wrong in ("agnn=1", "agn=x", "agn=-1", "agn=nan"):
         with pytest.raises(ConfigError, match="--mix"):
             parse_weights(wrong, "lsst")
+
+
+def test_ztf_stamps_at_the_detectors_edge_are_cut_and_still_hold_the_source(monkeypatch):
+    from dgl_broker import wire
+    from dgl_broker.sim import observe
+    from dgl_broker.stamps import read_stamp
+    from dgl_broker.surveys import read_alert
+
+    monkeypatch.setattr(observe, "EDGE_SHARE", 1.0)
+    alerts = simulate_packets(system(index=1, peaks_njy=2e6, galaxies=()), "ztf")
+    checked = 0
+    for alert in alerts[:12]:
+        read = read_alert(wire.decode(alert.value, "ztf", None))
+        if read.cutouts.difference is None or alert.labels["snr"] < 20:
+            continue
+        stamp = read_stamp(read.cutouts.difference, "difference", read.cutouts)
+        assert stamp.pixels.shape[0] == 63 and 32 <= stamp.pixels.shape[1] < 63
+        peak = np.unravel_index(np.argmax(stamp.pixels), stamp.pixels.shape)
+        assert np.hypot(peak[1] - stamp.x0, peak[0] - stamp.y0) < 1.6  # the reader's place and the bright pixel
+        checked += 1
+    assert checked > 2
+
+
+def test_missing_pixels_spare_the_middle():
+    from dgl_broker.sim.ztf_images import missing_pixels
+
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        bad = missing_pixels(rng.uniform(size=2))
+        assert 0 < bad.mean() < 0.3 and not bad[24:39, 24:39].any()
+
+
+def test_known_moving_objects_have_no_object_and_say_so():
+    from dgl_broker.sim.system import KINDS
+
+    assert "moving_object" in KINDS["no_lens"]
+    known = unknown = 0
+    for index in range(24):
+        passing = system(
+            index=index, kind="moving_object", variability=Steady(((0.2, 0.1),), 0.0, 15000.0), active_days=(-40.0, 10.0)
+        )
+        for alert in simulate_packets(passing, "lsst")[:1]:
+            record = _lsst(alert)
+            if alert.object_id is None:
+                known += 1
+                assert record["diaObject"] is None and record["diaSource"]["ssObjectId"] > 2**53
+                assert record["ssSource"]["ssObjectId"] == record["diaSource"]["ssObjectId"]
+                assert record["prvDiaSources"] is None and record["prvDiaForcedSources"] is None
+            else:
+                unknown += 1
+                assert record["ssSource"] is None and record["diaSource"]["ssObjectId"] == 0
+    assert known > 2 and unknown > 2
+
+
+def test_places_on_the_sky_are_those_of_astropy():
+    from astropy.coordinates import angular_separation
+
+    from dgl_broker.sim.identity import sky_place
+    from dgl_broker.sim.solar_system import ecliptic, galactic
+
+    ra, dec = sky_place(10.0, 60.0, 300.0, -200.0)
+    apart = angular_separation(*np.radians([10.0, 60.0, float(ra), float(dec)]))
+    assert np.degrees(apart) * 3600 == pytest.approx(np.hypot(300, 200), rel=1e-5)
+    # Of astropy.coordinates (Galactic; BarycentricMeanEcliptic of J2000), as printed; the tolerance is J2000 against ICRS.
+    assert galactic(83.6331, 22.0145) == pytest.approx((184.5575, -5.7843), abs=2e-3)
+    assert ecliptic(83.6331, 22.0145) == pytest.approx((84.0973, -1.2945), abs=2e-3)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -211,7 +212,8 @@ def _in_processes(plan, shards, folder, workers):
             _write_shard(plan, shard, folder)
             yield shard
         return
-    with ProcessPoolExecutor(min(workers, len(shards)), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    context = get_context("spawn")
+    with _one_thread(), ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
         waiting = {pool.submit(_write_shard, plan, shard, str(folder)): shard for shard in shards}
         try:
             for future in as_completed(waiting):
@@ -222,10 +224,17 @@ def _in_processes(plan, shards, folder, workers):
             raise
 
 
+@contextmanager
 def _one_thread():
-    """A process per core needs no threads in its linear algebra."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+    """Processes begun meanwhile have one thread each in their linear algebra: there is one of them per core."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))  # read when a library is loaded: too late inside the process
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _merge(folder, shards):

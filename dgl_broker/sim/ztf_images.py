@@ -73,11 +73,10 @@ class ZtfImages:
 
 
 def missing_pixels(uniform):
-    """Where a stamp has no data: a few columns, or a block at an edge; never its middle. `uniform`: three random numbers."""
+    """Where a stamp has no data, (63, 63) bool: 1 to 14 columns or rows beside the middle. `uniform`: two random numbers."""
     bad = np.zeros((write.STAMP_SIDE, write.STAMP_SIDE), bool)
-    width = 1 + int(14 * uniform[2])
-    at = int(uniform[1] * 2 * 24)
-    start = at if at < 24 - width else write.STAMP_SIDE - 1 - min(at, 24)
-    bad[:, max(0, start) : max(0, start) + width] = True
-    bad[:, 24:39] = False
-    return bad if uniform[1] * 1000 % 2 < 1 else bad.T
+    which, place = divmod(4 * uniform[0], 1)  # left, right, below, above; how far out
+    width = 1 + int(14 * uniform[1])
+    start = int(place * (25 - width)) + 39 * (int(which) % 2)  # pixels 24 to 38 are the middle
+    bad[:, start : start + width] = True
+    return bad if which < 2 else bad.T

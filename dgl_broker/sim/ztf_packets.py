@@ -289,7 +289,7 @@ class ZtfAlerts:
             stamp.template * scale + self.images.background[i] * (1 + 0.004 * self.draws[number][0][k][19]),
             stamp.difference * (scale * sign),
         ]
-        bad = missing_pixels(uniform[7:10]) if uniform[7] < NAN_SHARE else None
+        bad = missing_pixels(uniform[8:10]) if uniform[7] < NAN_SHARE else None
         columns, rows = (
             slice(max(0, -corner[a]), min(write.STAMP_SIDE, DETECTOR["ztf"][a] - corner[a])) for a in (0, 1)
         )  # the detector's edge cuts a stamp
