@@ -23,11 +23,11 @@ from dgl_broker.scores import Outcome, Verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 # Issue's list of the columns of scores.parquet, in its order.
-COLUMNS = (
+COLUMNS = (  # noqa: SIM905
     "survey alert_id object_id mjd_tai ra dec band status reason p_no_lens p_lens p_lensed_sn_ia p_lensed_sn_cc p_lsn log_odds "
     "posterior prevalence p_value p_value_floor stratum member_p_lsn spread bands_used n_epochs companion_alert_ids verdicts "
     "bundle_id bundle_sha256 calibration_id device precision message_id source source_row"
-).split()  # noqa: SIM905
+).split()
 LARGEST = 2**63 - 1
 MESSAGE = Message(b"packet", "alerts", 3, 17, b"key", 1_795_312_800_000, (("producer_timestamp", b"1"), ("odd", None)))
 
