@@ -56,7 +56,8 @@ class Templates:
     """All series through one survey's filters.
 
     `flux` (template, z node, band, phase), float32: f_nu over that of AB magnitude 0 at 10 pc, for M_B = 0 at maximum;
-    multiply by 10^(-0.4 (M_B + distance modulus)). `peak` (template, z node, band) is its greatest value in time.
+    multiply by 10^(-0.4 (M_B + distance modulus)). `peak` (template, z node, band) is its greatest value in time, `energy`
+    (template,) the integral over optical wavelengths and 110 days at equal M_B, arbitrary unit.
     """
 
     def __init__(self, survey, folder=None):
@@ -75,9 +76,13 @@ class Templates:
         weights = np.array([[curves[band].weights(WAVE, z) for band in BANDS] for z in Z_NODES])
         shape = (len(Z_NODES), len(BANDS), len(PHASES))
         rest = np.stack([_on_grid(kind, *arrays) for _, kind, _, *arrays in series])
+        # What the published chain divides each series by; black-body tails and late decline are not part of it.
+        self.energy = rest[:, np.abs(PHASES - 25.0) <= 55.0][:, :, (WAVE > 2500.0) & (WAVE < 9500.0)].sum(axis=(1, 2))
         flat = weights.reshape(-1, len(WAVE)).astype(np.float32)
         self.flux = np.stack([(flat @ one.T.astype(np.float32)).reshape(shape) for one in rest])
         self.peak = self.flux.max(axis=3)
+        self._law = extinction_per_ebv(pivots_angstrom(survey) / (1.0 + Z_NODES)[:, None])
+        self._law_b = extinction_per_ebv(B_PIVOT_ANGSTROM)
 
     def draw(self, rng, supernova_class, n):
         """`n` explosions of class "Ia" or "CC" as arrays: template, absolute_b, stretch, colour, ebv_host, each (n,)."""
@@ -109,11 +114,12 @@ class Templates:
 
     def dust_mag(self, z, colour, ebv_host, ebv_milky_way):
         """Magnitudes (n, 6) by which colour and dust dim each band; taken at the pivot wavelengths."""
-        pivots = pivots_angstrom(self.survey)
-        rest = pivots / (1.0 + np.atleast_1d(z))[:, None]
-        law = extinction_per_ebv(rest)
-        tilt = np.atleast_1d(colour)[:, None] * (law - extinction_per_ebv(B_PIVOT_ANGSTROM))
-        return tilt + np.atleast_1d(ebv_host)[:, None] * law + ebv_milky_way * extinction_per_ebv(pivots)
+        place = np.clip(np.log1p(np.atleast_1d(z)) / LN_STEP, 0, len(Z_NODES) - 1.001)
+        low = place.astype(int)
+        part = (place - low)[:, None]
+        law = self._law[low] * (1 - part) + self._law[low + 1] * part
+        tilt = np.atleast_1d(colour)[:, None] * (law - self._law_b)
+        return tilt + np.atleast_1d(ebv_host)[:, None] * law + ebv_milky_way * self._law[0]
 
     def explosion(self, drawn, k):
         """The k-th of `draw`'s explosions."""
