@@ -15,25 +15,26 @@ from dgl_broker.alert import BANDS
 from dgl_broker.sim.psf import BETAS, moffat_radius, transfer, transfer_of_square
 from dgl_broker.sim.visits import PIXEL_SCALE
 
-# Side and scale [arcsec] of the sky grid, and the side that is rendered (the rest is empty sky).
-GRID = {"lsst": (96, 0.2, 96), "ztf": (160, 0.506, 64)}
+SCENE = {"lsst": (96, 0.2), "ztf": (64, 0.506)}  # side and scale [arcsec] of the rendered scene; around it is empty sky
+GRID = {"lsst": (96, 0.2), "ztf": (80, 1.012)}  # side and scale of the transforms: the scene's samples, or every second one
 FIT_SIDE = {"lsst": 48, "ztf": 56}  # frequencies kept for photometry of the static scene: a PSF squared passes no more
 # Rows of the detector grow north at rotation 0, or south: columns and rows of real ZTF alerts of one image against their places
 # give -1.013" of declination a row, and neighbours stand there in the stamps.
 UP = {"lsst": 1.0, "ztf": -1.0}
+ALIGNED = {"lsst": False, "ztf": True}  # pixels stand along the grid and have its scale: read off without interpolation
 TEMPLATE_BETA = 3.5
 
 
 @lru_cache(maxsize=4)
 def _frequencies(survey):
     """East and north frequencies [1/arcsec] of the half-plane transform, and its spline prefilter with pixel response."""
-    side, scale, _ = GRID[survey]
-    north = np.fft.fftfreq(side).astype(np.float32)[:, None]
-    east = np.fft.rfftfreq(side).astype(np.float32)[None, :]
-    spline = (2 + np.cos(2 * np.pi * north)) * (2 + np.cos(2 * np.pi * east)) / 9.0
-    ratio = PIXEL_SCALE[survey] / scale
-    pixel = np.sinc(north * ratio) * np.sinc(east * ratio) / (np.sinc(north) * np.sinc(east))
-    return east / np.float32(scale), north / np.float32(scale), (pixel * ratio**2 / spline).astype(np.float32)
+    side, scale = GRID[survey]
+    north = np.fft.fftfreq(side, scale)[:, None]
+    east = np.fft.rfftfreq(side, scale)[None, :]
+    spline = 1.0 if ALIGNED[survey] else (2 + np.cos(2 * np.pi * north * scale)) * (2 + np.cos(2 * np.pi * east * scale)) / 9.0
+    px, own = PIXEL_SCALE[survey], SCENE[survey][1]
+    pixel = np.sinc(north * px) * np.sinc(east * px) / (np.sinc(north * own) * np.sinc(east * own))
+    return east.astype(np.float32), north.astype(np.float32), (pixel * (px / own) ** 2 / spline).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -42,14 +43,14 @@ def _fit_grid(survey):
 
     The factor is the response of pixels in image and fit over that of the scene's own, and 2 for the half-plane left out.
     """
-    side, scale, _ = GRID[survey]
+    side, own = GRID[survey][0], SCENE[survey][1]
     half = FIT_SIDE[survey] // 2
     rows = np.r_[0:half, side - half + 1 : side]
     east, north, _ = _frequencies(survey)
     east, north = east[:, :half], north[rows]
     px = PIXEL_SCALE[survey]
     pixel = np.sinc(north * px) * np.sinc(east * px)
-    common = pixel * pixel / (np.sinc(north * scale) * np.sinc(east * scale)) * (px / scale) ** 2 / side**2
+    common = pixel * pixel / (np.sinc(north * own) * np.sinc(east * own)) * (px / own) ** 2 / side**2
     common[:, 1:] *= 2.0
     return rows, east, north, common.astype(np.float32)
 
@@ -65,13 +66,17 @@ class SeenScene:
 
     def __init__(self, scene, visits):
         self.visits, self.survey = visits, visits.survey
-        side, scale, rendered = GRID[self.survey]
-        self.side, self.scale = side, scale
+        (self.side, self.scale), (rendered, own) = GRID[self.survey], SCENE[self.survey]
         bands = "".join(BANDS[b] for b in np.unique(visits.band))
-        images = np.asarray(scene.image_njy(bands, rendered, scale), np.float32)
-        pad = (side - rendered) // 2
-        images = np.pad(images, ((0, 0), (pad, pad), (pad, pad)))
-        self.spectra = dict(zip((BANDS.index(b) for b in bands), fft.rfft2(images)))
+        images = np.asarray(scene.image_njy(bands, rendered, own), np.float32)
+        fold = round(self.scale / own)
+        pad = (fold * self.side - rendered) // 2
+        spectra = fft.rfft2(np.pad(images, ((0, 0), (pad, pad), (pad, pad))))
+        if fold > 1:  # the PSF passes only the low frequencies
+            half = self.side // 2
+            spectra = np.concatenate([spectra[:, :half], spectra[:, -half:]], axis=1)[..., : half + 1] / np.float32(fold**2)
+        self.spectra = dict(zip((BANDS.index(b) for b in bands), spectra))
+        self.origin = (fold * self.side - 1) / 2 * own  # of the grid's first sample, west and south of the centre [arcsec]
         self.template_fwhm = np.full(6, np.nan)  # [arcsec] per band; drawn by whoever makes templates
         self._turn = np.cos(visits.rotation), np.sin(visits.rotation)
         self._up = UP[self.survey]
@@ -134,7 +139,7 @@ class SeenScene:
         """
         flux, weight = self._fit_spectra(index)
         _, fe, fn, _ = _fit_grid(self.survey)
-        origin = (self.side - 1) / 2 * self.scale
+        origin = self.origin
         fe, fn = 2 * np.pi * fe[0], 2 * np.pi * fn[:, 0]
         out = np.zeros((5, len(index)))
         for some in _blocks(np.arange(len(index))):
@@ -151,21 +156,23 @@ class SeenScene:
         return tuple(out)
 
     def _science_scene(self, i):
-        """Spline coefficients of the static scene through visit i's PSF, flux per pixel of the visit; the last one is kept."""
+        """What stamps of visit i are read from: spline coefficients of its scene, or its spectrum if aligned; one is kept."""
         if self._convolved[0] != i:
-            v = self.visits
             east, north, extra = _frequencies(self.survey)
-            psf = transfer(self._wave_numbers(np.array([i]), east, north)[0], v.beta[i]) * extra
-            self._convolved = i, fft.irfft2(self.spectra[v.band[i]] * psf, s=(self.side, self.side))
+            psf = transfer(self._wave_numbers(np.array([i]), east, north)[0], self.visits.beta[i]) * extra
+            self._convolved = i, self._convolve(self.visits.band[i], psf)
         return self._convolved[1]
 
     def _template_scene(self, b):
         if b not in self._templates:
             east, north, extra = _frequencies(self.survey)
             a = np.float32(2 * np.pi * moffat_radius(self.template_fwhm[b], TEMPLATE_BETA))
-            psf = transfer(a * np.sqrt(east * east + north * north), TEMPLATE_BETA) * extra
-            self._templates[b] = fft.irfft2(self.spectra[b] * psf, s=(self.side, self.side))
+            self._templates[b] = self._convolve(b, transfer(a * np.sqrt(east * east + north * north), TEMPLATE_BETA) * extra)
         return self._templates[b]
+
+    def _convolve(self, b, psf):
+        spectrum = self.spectra[b] * psf
+        return spectrum if ALIGNED[self.survey] else fft.irfft2(spectrum, s=(self.side, self.side))
 
     def pixel_axes(self, i):
         """East and north [arcsec] of one step along x and along y: ((e_x, e_y), (n_x, n_y))."""
@@ -183,35 +190,29 @@ class SeenScene:
         y = y * self._up
         return (s * y - c * x) * px, (s * x + c * y) * px
 
-    def _read(self, coefficients, i, x, y):
+    def _read(self, source, i, x, y):
         """A scene at pixels of visit i; outside the grid it is zero."""
-        if self.survey == "ztf":
-            image = self._read_aligned(coefficients, x, y)
-            if image is not None:
-                return image
+        if ALIGNED[self.survey]:
+            return self._read_aligned(source, x, y)
         east, north = self.to_sky(i, x[None, :], y[:, None])
-        centre = (self.side - 1) / 2
-        places = np.stack([north / self.scale + centre, east / self.scale + centre])
-        return map_coordinates(coefficients, places, order=3, prefilter=False, mode="constant").astype(float)
+        places = np.stack([north + self.origin, east + self.origin]) / self.scale
+        return map_coordinates(source, places, order=3, prefilter=False, mode="constant").astype(float)
 
-    def _read_aligned(self, coefficients, x, y):
-        """The same where pixels are two samples apart and along the grid: four taps a side; None if it leaves the grid.
-
-        Columns and rows grow west and south, so both run backwards over the grid.
-        """
-        centre, step = (self.side - 1) / 2, round(self.visits.pixel_scale / self.scale)
-        image = coefficients
-        for axis, at in ((0, y), (1, x)):
-            last = centre - step * at[-1]  # the lowest sample that is read
-            low = int(np.floor(last))
-            if low < 1 or low + step * (len(at) - 1) + 2 >= self.side:
-                return None
-            taps = []
-            for tap, weight in zip((-1, 0, 1, 2), _cubic_weights(last - low)):
-                part = slice(low + tap, low + tap + step * (len(at) - 1) + 1, step)
-                taps.append(np.float32(weight) * (image[part] if axis == 0 else image[:, part]))
-            image = np.flip(sum(taps[1:], taps[0]), axis=axis)
-        return image.astype(float)
+    def _read_aligned(self, spectrum, x, y):
+        """The same where pixels stand along the grid: the grid is moved onto them. Columns and rows grow west and south."""
+        fe, fn, _ = _frequencies(self.survey)
+        firsts, phases = [], []
+        for at, f in ((y, fn), (x, fe)):
+            place = self.origin / self.scale - at[-1]  # of the last pixel, the first of the grid [samples]
+            first = int(np.floor(place))
+            firsts.append(first)
+            phases.append(np.exp((2j * np.pi * (place - first) * self.scale) * f).astype(np.complex64))
+        image = fft.irfft2(spectrum * (phases[0] * phases[1]), s=(self.side, self.side))
+        out = np.zeros((len(y), len(x)))
+        rows, columns = (np.arange(first, first + len(at)) for first, at in zip(firsts, (y, x)))
+        (r, rs), (c, cs) = ((np.flatnonzero((k >= 0) & (k < self.side)), k) for k in (rows, columns))
+        out[np.ix_(r, c)] = image[np.ix_(rs[r], cs[c])]
+        return out[::-1, ::-1]
 
     def read_scene(self, i, x, y):
         """The scene through visit i's PSF, flux per pixel at columns x and rows y, (H, W)."""
@@ -235,9 +236,3 @@ def _wave_number(a, e1, e2, c, s, east, north):
     q = ((1 + e_sq + 2 * e1) * unit) * fx * fx + ((1 + e_sq - 2 * e1) * unit) * fy * fy
     q += (4 * e2 * unit) * fx * fy
     return np.sqrt(q)
-
-
-def _cubic_weights(t):
-    """Weights of a cubic B-spline's four coefficients at a fraction t between the middle two."""
-    u = 1.0 - t
-    return u**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * u**2 + 3 * u**3) / 6, t**3 / 6
