@@ -89,7 +89,7 @@ def test_static_photometry_is_the_fit_to_the_image(survey):
         psf = sky.psf(i, patch.x - x, patch.y - y)
         one = np.array([i]), np.array([0.9]), np.array([-0.3])
         flux, _, _, _, weighted = sky.static_at(*one)
-        # ZTF's large pixels: the noise area is an approximation below 2 px, and the square is taken before the pixel, not after.
+        # ZTF's large pixels: the noise area is approximate below 2 px, and the square is taken before the pixel, not after.
         close, of_noise = (0.01, 0.01) if survey == "lsst" else (0.03, 0.06)
         assert flux[0] == pytest.approx(np.sum(image * psf) / np.sum(psf**2), rel=close)
         assert weighted[0] == pytest.approx(np.sum(image * psf**2) / np.sum(psf**2), rel=of_noise)

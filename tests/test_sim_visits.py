@@ -12,7 +12,7 @@ from dgl_broker.sim.cadence import MODELS, cadence
 from dgl_broker.sim.psf import BETAS, pixel_psf
 from dgl_broker.sim.visits import draw_visits, observe_visits
 
-SHARED = os.environ.get("DGL_SHARED")
+SHARED = os.environ.get("DGL_SHARED") or None
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from dgl_broker.sim.packets import own_schemas, simulate_packets
 from dgl_broker.surveys import fits_write
 from dgl_broker.surveys.lsst import write
 
-SHARED = os.environ.get("DGL_SHARED")
+SHARED = os.environ.get("DGL_SHARED") or None
 needs_shared = pytest.mark.skipif(SHARED is None, reason="DGL_SHARED is not set: no official schemas here")
 OFFICIAL = Path(SHARED or "/") / "data/schemas/lsst"
 

@@ -18,7 +18,7 @@ from dgl_broker.sim.packets import simulate_packets
 from dgl_broker.surveys import read_alert
 from dgl_broker.surveys.ztf import write
 
-SHARED = os.environ.get("DGL_SHARED")
+SHARED = os.environ.get("DGL_SHARED") or None
 needs_shared = pytest.mark.skipif(SHARED is None, reason="DGL_SHARED is not set: no official schemas here")
 OFFICIAL = Path(SHARED or "/") / "data/schemas/ztf/v4.02"
 
