@@ -206,8 +206,10 @@ def read_stamp(data, kind, cutouts):
         if not (-1 <= x0 <= width and -1 <= y0 <= height):
             raise PacketError("stamp_header", f"FITS CRPIX {x0 + 1:g}, {y0 + 1:g} outside the {width} x {height} px stamp")
     else:
+        # ZTF's images show the sky with rows growing south and columns west: by 39 pairs of real alerts on one image, whose
+        # xpos, ypos follow (-east, -north) to 0.2 %, and by the disc of NGC 7814 in stamps of SN 2021rhu.
         scale = cutouts.pixel_scale_arcsec
-        matrix = np.array([[-scale, 0.0], [0.0, scale]])
+        matrix = np.array([[-scale, 0.0], [0.0, -scale]])
         at = cutouts.detector_xy or (None, None)
         x0 = float(_cut_origin(width, cutouts.full_side, at[0], ZTF_QUADRANT_PX[0]))
         y0 = float(_cut_origin(height, cutouts.full_side, at[1], ZTF_QUADRANT_PX[1]))

@@ -122,6 +122,11 @@ def test_lsst_stamp_lies_where_astropy_says():
         assert north == pytest.approx((dec - 2.2) * 3600, abs=1e-4)
 
 
+def test_ztf_rows_grow_south_and_columns_west():
+    stamp = read_stamp(fits_bytes(gaussian(63, 31, 31), True), "science", ZTF)
+    assert stamp.matrix.tolist() == [[-1.012, 0.0], [0.0, -1.012]]
+
+
 def test_nan_pixels_are_masked_and_zero_planes_missing():
     image = gaussian(63, 31, 31)
     image[3, 5] = np.nan
