@@ -18,6 +18,14 @@ from dgl_broker.sim.packets import LABEL_COLUMNS, simulate_packets
 from dgl_broker.surveys.lsst.write import lsst_writer
 
 
+@pytest.fixture(autouse=True, scope="module")
+def built_in_cadence():
+    """The model's cadence, whatever data are at hand: the systems here were chosen with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DGL_SIM_DATA", raising=False)
+        yield
+
+
 def _lsst(alert):
     return fastavro.schemaless_reader(io.BytesIO(alert.value[5:]), lsst_writer().schema)
 

@@ -21,6 +21,14 @@ needs_shared = pytest.mark.skipif(SHARED is None, reason="DGL_SHARED is not set:
 OFFICIAL = Path(SHARED or "/") / "data/schemas/lsst"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def built_in_cadence():
+    """The model's cadence, whatever data are at hand: the systems here were chosen with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DGL_SIM_DATA", raising=False)
+        yield
+
+
 def _alerts(schema=None):
     return simulate_packets(system(peaks_njy=15000.0), "lsst", schema=schema)
 

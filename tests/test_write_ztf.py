@@ -23,6 +23,14 @@ needs_shared = pytest.mark.skipif(SHARED is None, reason="DGL_SHARED is not set:
 OFFICIAL = Path(SHARED or "/") / "data/schemas/ztf/v4.02"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def built_in_cadence():
+    """The model's cadence, whatever data are at hand: the systems here were chosen with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DGL_SIM_DATA", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def alerts():
     return simulate_packets(system(index=2, peaks_njy=300000.0, galaxies=((0.0, 0.0, 300000.0, 0.8),)), "ztf")
