@@ -106,7 +106,8 @@ def test_data_made_for_another_input_are_refused():
 
 
 def test_check_tables_counts_classes():
-    counts = check_tables(tables())
+    counts, leaks = check_tables(tables())
+    assert leaks == {}
     assert set(counts) == set(FRACTIONS)
     assert counts["train"]["no_lens"]["objects"] == counts["train"]["no_lens"]["systems"]
     assert counts["train"]["no_lens"]["alerts"] == 2 * counts["train"]["no_lens"]["objects"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dgl_broker.evaluation.checks import confusion_table
-from dgl_broker.evaluation.intervals import clopper_pearson, paired_bootstrap
+from dgl_broker.evaluation.intervals import clopper_pearson, paired_bootstrap, wilson
 from dgl_broker.evaluation.measures import FPRS, reliability, roc, tpr_at_fpr
 
 PUBLISHED_ACCURACY = {"desi_dot": 0.887, "des_deep": 0.696, "des_wide": 0.877, "lsst_wide": 0.888}
@@ -24,10 +24,32 @@ def evaluate_paper(scored, labels):
         rates.append(row)
     return {
         "confusion": confusion_table(label, scored.class_index),
+        "among_lensed": among_lensed(scored.probabilities, label),
         "rates": rates,
         "roc": roc(scored.log_odds, positive),
         "calibration": reliability(scored.probabilities[:, 2:].sum(1), positive),
     }
+
+
+def among_lensed(probabilities, label):
+    """Accuracy among the three lensed classes alone, each weighing alike, and chance.
+
+    With the supernova's flux set to zero these are the same systems, and it must be chance within its interval: what is above
+    comes from galaxies that a class has for itself.
+
+    Returns
+    -------
+    dict
+        `accuracy` (mean recall), `chance`, `interval` (Wilson at the number of samples), `n`.
+    """
+    lensed = label >= 1
+    called = probabilities[lensed, 1:].argmax(1) + 1
+    right = [float((called[label[lensed] == c] == c).mean()) for c in (1, 2, 3) if (label[lensed] == c).any()]
+    n = int(lensed.sum())
+    if not right:
+        return {"accuracy": None, "chance": None, "interval": None, "n": 0}
+    accuracy = float(np.mean(right))
+    return {"accuracy": accuracy, "chance": 1 / len(right), "interval": wilson(accuracy * n, n), "n": n}
 
 
 def compare_accuracy(label, called_a, called_b, systems, n_draws=2000, seed=0):

@@ -20,9 +20,9 @@ def tpr_lines(tables, subset="all"):
     lines = ["  k   n_pos   n_neg   " + "".join(f"FPR {fpr:<18g}" for fpr in rates)]
     for table in tables:
         cells = [with_interval(r["subsets"][subset]) if r["measurable"] else "-" for r in table["rates"]]
-        lines.append(
-            f"{table['at']:>3} {table['n_positive']:>7} {table['n_negative']:>7}   " + "".join(f"{c:<22}" for c in cells)
-        )
+        n = next((r["subsets"][subset]["n"] for r in table["rates"] if r["measurable"]), table["n_positive"])
+        counts = f"{table['at']:>3} {n:>7} {table['n_negative']:>7}   "
+        lines.append(counts + "".join(f"{c:<22}" for c in cells))
     return lines
 
 

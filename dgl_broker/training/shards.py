@@ -247,10 +247,14 @@ class Table:
         return tuple(out)
 
     def strata(self, indices=None):
-        """Facts that the strata of the p-values are made of, a dict for each row, as `Completeness.strata` has them."""
+        """Facts that the strata of the p-values are made of, a dict for each row, as `Completeness.strata` has them.
+
+        What is unknown (paper sets have none of them) is None.
+        """
         indices = np.arange(len(self)) if indices is None else indices
         columns = {name: self.labels[column][indices].tolist() for name, column in STRATA.items()}
-        columns["n_bands"] = [len(bands) for bands in columns["n_bands"]]
+        columns["n_bands"] = [len(bands) or None for bands in columns["n_bands"]]
+        columns["n_detections"] = [None if n < 0 else n for n in columns["n_detections"]]
         return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
     def select(self, mask_or_indices):

@@ -75,7 +75,9 @@ class Trainer:
             `epochs`, `best_epoch`, `validation` (loss, accuracy, tpr at the best epoch), `seconds`, `parameters`.
         """
         place = Path(folder) / name
-        run = _Run(self, name, net.to(self.device), settings, place)
+        # Channels last: the narrow convolutions of the alert networks are a fifth faster so, on a CPU and on a GPU.
+        net = net.to(self.device).to(memory_format=torch.channels_last)
+        run = _Run(self, name, net, settings, place)
         return run.go()
 
     @torch.no_grad()
@@ -191,6 +193,7 @@ class _Run:
             for group in self.optimizer.param_groups:
                 group["lr"] = s.learning_rate * rate
             images, curves, contexts = self.augment(images, curves, contexts, generator)
+            images = images.contiguous(memory_format=torch.channels_last)
             label = torch.from_numpy(self.t.train.labels["class"][part].astype(np.int64)).to(self.t.device)
             with self.autocast:
                 log_p = self.net(curves, images, contexts)
