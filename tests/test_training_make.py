@@ -169,7 +169,7 @@ def test_presets_that_ship_can_be_read_and_say_what_a_card_must():
     assert {"lsst_alert", "ztf_alert", "lsst_paper", "lsst_wide_paper", "lsst_wide_authors"} <= set(preset_names())
     for name in preset_names():
         preset = load_preset(name)
-        assert NetworkShape.from_card(preset["card"]).side in (30, 45, 63)
+        assert NetworkShape.from_card(preset["card"]).side in (30, 33, 45)
         common = {k: v for k, v in preset["training"].items() if k not in ("groups", "stages", "shared_trunk")}
         for group in ({}, *preset["training"].get("groups", {}).values()):
             Settings.of({**common, **group})
@@ -189,3 +189,20 @@ def test_chances_of_a_mix_weigh_objects_alike():
     for chances in per_object.values():
         values = list(chances.values())
         assert max(values) == pytest.approx(min(values))
+
+
+def test_both_default_bundles_fit_in_thirty_megabytes_together():
+    from dgl_broker.model import NetworkShape
+    from dgl_broker.model.fusion_networks import build_members
+
+    total = 0
+    for name in ("lsst_alert", "ztf_alert"):
+        preset = load_preset(name)
+        members = build_members(NetworkShape.from_card(preset["card"]))
+        sizes = {key: sum(v.numel() * v.element_size() for v in net.state_dict().values()) for key, net in members.items()}
+        trunk = sum(v.numel() * v.element_size() for v in members["munet"].cnn.state_dict().values())
+        assert preset["training"]["shared_trunk"] is True
+        total += sum(sizes.values()) - trunk
+        # Support vectors (12 values and 6 coefficients) of an SVM that keeps every row, in float64.
+        total += preset["stack"]["svm_rows"] * 18 * 8
+    assert total < 30e6
