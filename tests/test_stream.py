@@ -231,6 +231,15 @@ def test_member_that_was_thrown_out_owes_nothing():
     assert made.owed == {} and group.taken == []
 
 
+def test_member_that_came_back_under_another_name_does_not_commit():
+    group, made = commits()
+    group.memberid = lambda: "new"
+    made.commit({("t", 0): 5}, "old")
+    assert group.taken == [] and made.owed == {}
+    made.commit({("t", 0): 5}, "new")
+    assert group.taken == [{("t", 0): 5}]
+
+
 def test_partition_that_was_lost_is_not_paid_for():
     group, made = commits()
     made.owed = {("t", 0): 5, ("t", 1): 6}
@@ -251,6 +260,13 @@ def test_commit_that_fails_is_tried_again_and_counted():
     assert group.taken == [{("t", 0): 5}] and made.failures.in_a_row["kafka"] == 0
     with pytest.raises(ServiceFailed, match="3 times in a row"):
         commits(*[KafkaError._TRANSPORT] * 3)[1].commit({("t", 0): 5})
+
+
+def test_deleted_topic_does_not_keep_others_from_being_committed():
+    unknown = KafkaError.UNKNOWN_TOPIC_OR_PART
+    group, made = commits(unknown, unknown)
+    made.commit({("gone", 0): 5, ("t", 0): 6})
+    assert group.taken == [{("t", 0): 6}] and made.owed == {}
 
 
 def test_start_offsets_do_not_move_a_group_that_has_members():

@@ -303,6 +303,160 @@ def test_partitions_that_are_added_are_read(run, kafka, monkeypatch):
     assert {m.partition for m in scorer.seen} == {0, 1, 2}
 
 
+@pytest.mark.parametrize(
+    "kafka_keys", [{"partition.assignment.strategy": "range"}, {"group.protocol": "consumer"}], ids=["eager", "kip848"]
+)
+def test_other_group_protocols_account_for_every_alert_too(run, kafka_keys):
+    one = run(4, kafka=kafka_keys)
+    if "group.protocol" in kafka_keys:
+        del one.settings.kafka["session.timeout.ms"]  # the broker's to say
+    feed(one, 0, 400, 4)
+    stop, scorers = Stop(), [FakeScorer(lambda m: time.sleep(0.05)) for _ in range(2)]
+    workers = [Worker(one.settings, stop, scorer=scorer) for scorer in scorers]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    threads[0].start()
+    wait_until(lambda: scorers[0].seen)
+    threads[1].start()
+    feed(one, 400, 400, 4)
+    wait_until(lambda: sum(flow.committed(one.servers, one.name, f"{one.name}.in").values()) == 800)
+    stop.ask()
+    for thread in threads:
+        thread.join(30)
+    assert set(one.scored_ids()) == {i for i in range(800) if i % 5 in (0, 1, 3)}
+    assert sum(w.summary()["consumed"] for w in workers) >= 800
+
+
+def test_second_process_with_the_same_instance_id_ends_the_first(run):
+    from dgl_broker.errors import ServiceFailed
+
+    one = run(kafka={"group.instance.id": "the-one"})
+    feed(one, 0, 20)
+    first, stop, caught = Worker(one.settings, Stop(), scorer=FakeScorer()), Stop(), []
+
+    def run_first():
+        try:
+            first.run()
+        except ServiceFailed as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run_first)
+    thread.start()
+    wait_until(lambda: first.watch.accounts.consumed == 20)
+    second = Worker(one.settings, stop, scorer=FakeScorer())
+    other = threading.Thread(target=second.run)
+    other.start()
+    thread.join(60)
+    assert caught and "static" in str(caught[0]).lower() or "fenced" in str(caught[0]).lower()
+    stop.ask()
+    other.join(30)
+    assert set(one.scored_ids().values()) == {1}
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_member_that_hangs_is_replaced_and_nothing_is_lost(run, delivery):
+    one = run(1, delivery=delivery, kafka={"max.poll.interval.ms": 6000})
+    feed(one, 0, 100, 1, word="scored")
+
+    def hang_once(_messages):
+        if not hung:
+            hung.append(True)
+            time.sleep(9)
+
+    hung = []
+    summary = one(FakeScorer(hang_once))
+    found = one.scored_ids()
+    assert set(found) == set(range(100))
+    if delivery == "exactly_once":
+        assert set(found.values()) == {1} and summary["consumed"] == 100
+    else:
+        assert summary["consumed"] == sum(found.values()) == 150  # the first batch again: its commit came too late
+    assert sum(flow.committed(one.servers, one.name, f"{one.name}.in").values()) >= 100
+
+
+def test_new_night_is_taken_up_and_an_old_one_let_go_when_it_is_read(run, kafka, monkeypatch):
+    import functools
+
+    from dgl_broker.stream.topics import Subscription
+
+    now = [datetime(2026, 11, 22, 12, tzinfo=UTC)]
+    monkeypatch.setattr("dgl_broker.stream.source.REFRESH_S", 0.3)
+    monkeypatch.setattr("dgl_broker.stream.worker.Subscription", functools.partial(Subscription, clock=lambda: now[0]))
+    one = run(0, input={"topics": ["rolls_{night:%Y%m%d}"], "nights": 1})
+    kafka.create_topic("rolls_20261122", 1)
+    feed(one, 0, 10, 1, "scored", topic="rolls_20261122")
+    scorer, stop = FakeScorer(), Stop()
+    worker = Worker(one.settings, stop, scorer=scorer)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: len(scorer.seen) == 10)
+    # The next night's topic is made late, with alerts in it already: read from its first one.
+    kafka.create_topic("rolls_20261123", 1)
+    feed(one, 100, 7, 1, "scored", topic="rolls_20261123")
+    now[0] += timedelta(days=1)
+    wait_until(lambda: len(scorer.seen) == 17)
+    wait_until(lambda: kafka_topics(worker) == {"rolls_20261123"})
+    feed(one, 200, 3, 1, "scored", topic="rolls_20261123")
+    wait_until(lambda: len(scorer.seen) == 20)
+    stop.ask()
+    thread.join(30)
+    assert worker.summary()["expired"] == 0 and worker.summary()["consumed"] == 20
+
+
+def kafka_topics(worker):
+    return {labels[0] for labels in worker.watch.metrics._rows.get("dgl_lag", ())}
+
+
+def test_topic_that_is_deleted_costs_the_others_nothing(run, kafka, monkeypatch):
+    monkeypatch.setattr("dgl_broker.stream.source.REFRESH_S", 0.3)
+    one = run(1)
+    kafka.create_topic("dies", 1)
+    one.settings.input.topics.append("dies")
+    scorer, stop = FakeScorer(), Stop()
+    worker = Worker(one.settings, stop, scorer=scorer)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    feed(one, 0, 5, 1, topic="dies")
+    feed(one, 0, 5, 1)
+    wait_until(lambda: len(scorer.seen) == 10)
+    kafka.delete_topic("dies")
+    time.sleep(1)
+    feed(one, 5, 5, 1)
+    wait_until(lambda: len(scorer.seen) == 15)
+    stop.ask()
+    thread.join(30)
+    assert worker.summary()["consumed"] == 15
+
+
+def test_readiness_and_metrics_of_a_running_filter(run):
+    import json
+    import urllib.request
+
+    from kafka.broker import free_ports
+
+    (port,) = free_ports(1)
+    one = run(metrics={"port": port})
+    feed(one, 0, 50)
+    stop = Stop()
+    worker = Worker(one.settings, stop, scorer=FakeScorer())
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: worker.watch.accounts.consumed == 50)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        assert json.load(answer) == {"alive": True, "ready": True, "bundle": True, "partitions": True, "schemas": True}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    for line in (
+        "dgl_consumed_total 50.0",
+        "dgl_ready 1.0",
+        'dgl_bundle_info{bundle_id="fake"',
+        'dgl_filter_info{filter="bright",version="3"} 1.0',
+    ):
+        assert line in text
+    assert f'dgl_published_total{{topic="{one.name}.scores"}} 30.0' in text
+    stop.ask()
+    thread.join(30)
+
+
 def test_missing_topic_is_an_unavailable_input(run):
     from dgl_broker.errors import InputUnavailable
 

@@ -45,14 +45,25 @@ class Commits:
         if self._asker is not None:
             self._asker.close()
 
-    def commit(self, offsets):
+    def commit(self, offsets, member_id=None):
         """Commit (topic, partition) -> next offset, and what is owed.
+
+        Parameters
+        ----------
+        offsets : dict
+        member_id : str, optional
+            What the group knew this member as when it was given these messages. A member that was thrown out and has joined
+            again under another name does not commit them: others own the partitions, and may be further on.
 
         Raises
         ------
         ServiceFailed
             If the group does not take it time and again, or another process has this member's `group.instance.id`.
         """
+        if member_id is not None and member_id != self.consumer.memberid():
+            log.warning("not committed: this member was replaced while it worked; others read these alerts again")
+            self.forget(set(offsets))
+            return
         self.owed |= offsets
         self.pay()
 
@@ -68,6 +79,9 @@ class Commits:
             elif error.code() in THROWN_OUT:
                 log.warning("not committed: %s; others read these alerts again", error.str())
                 self.owed = {}
+            elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                self._pay_one_by_one()
+                return
             elif error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
                 raise ServiceFailed(f"kafka: {error.str()}")
             elif error.code() not in MOVING:
@@ -77,6 +91,18 @@ class Commits:
                 return
             else:
                 time.sleep(PAUSE_S)
+
+    def _pay_one_by_one(self):
+        """A topic was deleted: what is owed for it cannot be paid, the rest can."""
+        owed, self.owed = self.owed, {}
+        for place, offset in owed.items():
+            error = self._try({place: offset})
+            if error is None:
+                self._done[place] = offset
+            elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                log.warning("%s[%d]: deleted, with its outcomes out and its offset uncommitted", *place)
+            else:
+                self.owed[place] = offset  # as before; the next commit comes back to it
 
     def forget(self, places):
         """These partitions are no longer ours, and what is owed for them is not ours to pay."""

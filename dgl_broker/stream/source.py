@@ -4,6 +4,7 @@ Committing is asked for by the delivery, for a batch whose outcomes are out. Reb
 called between batches only: messages in hand of a partition that is taken away are let go, uncommitted.
 """
 
+import contextlib
 import logging
 import time
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 REFRESH_S = 30.0  # metadata: new nights' topics, new partitions, topics that went
 IDLE_S = 1.0  # an empty batch is handed out after this, so that health and metrics stay fresh
 POLL_S = 0.2
+REPEAT_S = 60.0  # between two warnings of the same kind for the same partition
 BATCH_BYTES = 256 * 1024 * 1024  # a batch closes here too: 1,000 LSST packets of the largest size seen
 
 
@@ -68,6 +70,7 @@ class Source:
         self._next_refresh = 0.0
         self._latest = {}  # where "latest" turned out to be, still to be committed
         self._closing = False
+        self._told = {}
 
     # Opening and closing
 
@@ -96,8 +99,12 @@ class Source:
         self._subscribe()
 
     def close(self):
-        """Leave the group; nothing more is committed."""
+        """Leave the group, what is owed committed where that is possible."""
         self._closing = True
+        if self.member:
+            with contextlib.suppress(ServiceFailed):  # then it is read again, and something worse is on its way out already
+                self.commits.pay()
+            self.commits.owed = {}
         self.consumer.close()
         if self.member:
             self.commits.close()
@@ -162,12 +169,7 @@ class Source:
 
     def commit(self, batch):
         """Commit a batch whose outcomes are out, unless others have its partitions by now."""
-        if self._membership()[0] != batch.membership[0]:
-            # Thrown out and joined again under another name: others own these partitions, and may be further on.
-            log.warning("not committed: this member was replaced while it worked; others read these alerts again")
-            self.commits.forget(set(batch.next))
-            return
-        self.commits.commit(batch.next)
+        self.commits.commit(batch.next, batch.membership[0])
 
     def _membership(self):
         return (self.consumer.memberid(), self.consumer.consumer_group_metadata()) if self.member else (None, None)
@@ -300,7 +302,10 @@ class Source:
             raise ServiceFailed(f"kafka: {error.str()}")
         else:
             # librdkafka goes on by itself; if it cannot, the look at the topics fails too, and is counted there.
-            log.warning("kafka: %s", error.str())
+            now = time.monotonic()
+            if now >= self._told.get((place, code), 0.0):
+                log.warning("kafka: %s", error.str())
+                self._told[place, code] = now + REPEAT_S
 
     def _on_out_of_range(self, place):
         """Retention overtook us, or the topic was made anew: go on at what there is, and count what was lost."""
