@@ -15,7 +15,7 @@ from dgl_broker.alert import BANDS
 from dgl_broker.sim.psf import BETAS, moffat_radius, transfer, transfer_of_square
 from dgl_broker.sim.visits import PIXEL_SCALE
 
-SCENE = {"lsst": (96, 0.2), "ztf": (64, 0.506)}  # side and scale [arcsec] of the rendered scene; around it is empty sky
+SCENE = {"lsst": (96, 0.2), "ztf": (128, 0.506)}  # side and scale [arcsec] of the rendered scene; around it is empty sky
 GRID = {"lsst": (96, 0.2), "ztf": (80, 1.012)}  # side and scale of the transforms: the scene's samples, or every second one
 FIT_SIDE = {"lsst": 48, "ztf": 56}  # frequencies kept for photometry of the static scene: a PSF squared passes no more
 # Rows of the detector grow north at rotation 0, or south: columns and rows of real ZTF alerts of one image against their places
