@@ -114,31 +114,35 @@ class Desc(Section):
 class Output(Section):
     """What is written. `None` for the three topics means `dgl.<survey>.scores`, `.candidates`, `.deadletters`."""
 
-    scores: Topic | None = None
-    candidates: Topic | None = None
-    dead_letters: Topic | None = None
+    scores: Topic | None = Field(None, description="topic of the score records; by default `dgl.<survey>.scores`")
+    candidates: Topic | None = Field(None, description="topic of what passes a filter; by default `dgl.<survey>.candidates`")
+    dead_letters: Topic | None = Field(None, description="topic of what cannot be read; by default `dgl.<survey>.deadletters`")
     registry: HttpUrl | None = Field(None, description="schema registry for our schemas; without: Avro containers")
-    registry_user: str | None = None
-    registry_password: SecretStr | None = None
-    refused: Annotated[str | float, BeforeValidator(_refused)] = Field(SCORABLE, description="which refusals are published")
+    registry_user: str | None = Field(None, description="user of that registry")
+    registry_password: SecretStr | None = Field(None, description="its password, from the environment")
+    refused: Annotated[str | float, BeforeValidator(_refused)] = Field(
+        SCORABLE, description="which refusals are published: all, scorable (all but those of pre-cuts), none, or a rate of them"
+    )
     spill: str = Field("spill", description="folder for dead letters larger than the broker's limit")
-    desc: Desc | None = None
+    desc: Desc | None = Field(None, description="DESC's BrokerMessage as well: the keys below")
 
 
 class Batch(Section):
     """When a batch closes: on size or on age, whichever comes first."""
 
-    max_alerts: Annotated[int, Field(ge=1, le=100_000)] = 256
-    max_wait_s: Positive = 1.0
+    max_alerts: Annotated[int, Field(ge=1, le=100_000)] = Field(256, description="a batch closes at this many messages")
+    max_wait_s: Positive = Field(1.0, description="or this long after its first one [s]")
 
 
 class Companions(Section):
     """The store of earlier stamps (`companions.py`)."""
 
-    store: Literal["none", "redis"] = "none"
-    url: str | None = None
-    remember: dict[str, Any] = Field(default_factory=dict, description="criteria on the packet, as in a filter's `require`")
-    expire_days: Positive = 30.0
+    store: Literal["none", "redis"] = Field("none", description="'none', or 'redis' for any server that speaks its protocol")
+    url: str | None = Field(None, description="redis://host:port/db; a password in it only in the environment")
+    remember: dict[str, Any] = Field(
+        default_factory=dict, description="criteria on the packet, as in a filter's require; by default all that are scored"
+    )
+    expire_days: Positive = Field(30.0, description="how long stamps are kept [days]")
 
 
 class Overload(Section):
@@ -150,22 +154,22 @@ class Overload(Section):
 class MetricsPort(Section):
     """Where /metrics, /healthz and /readyz are served; `port` None is nowhere."""
 
-    port: Port | None = None
-    host: str = "127.0.0.1"
+    port: Port | None = Field(None, description="port of /metrics, /healthz and /readyz; if taken, the next free one")
+    host: str = Field("127.0.0.1", description="address it is bound to")
 
 
 class Service(Section):
     """How long Kafka and the registry may fail before the process gives up (exit 5)."""
 
-    max_failures: Count = Field(10, description="failures in a row")
-    timeout_s: Positive = Field(30.0, description="for one answer")
+    max_failures: Count = Field(10, description="failures of a service in a row that end the process (exit 5)")
+    timeout_s: Positive = Field(30.0, description="how long one answer may take [s]")
 
 
 class Log(Section):
     """How the log is written, to standard error."""
 
-    format: Literal["text", "json"] = "text"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = Field("text", description="'text', or 'json' for one object a line")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is told")
 
 
 class Settings(Section):
@@ -173,10 +177,14 @@ class Settings(Section):
 
     survey: Literal["ztf", "lsst"] = Field(description="'ztf' or 'lsst'")
     bundle: str = Field("default", description="id of a shipped bundle, or the folder of one")
-    device: Device = "cpu"
-    delivery: Literal["at_least_once", "exactly_once"] = "at_least_once"
+    device: Device = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'; what is not there is not replaced")
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once", description="produce, flush, commit; or outputs and offsets in one transaction"
+    )
     prevalence: Annotated[float, Field(gt=0, lt=1)] = Field(1e-6, description="share of lensed supernovae in the stream")
-    filters: list[str] | None = Field(None, description="files, or names of shipped filters; [] scores everything")
+    filters: list[str] | None = Field(
+        None, description="files, or names of shipped filters; by default `lensed_sn_<survey>`; `[]` scores everything"
+    )
     kafka: dict[str, str | int | float | bool] = Field(description="librdkafka's keys, bootstrap.servers among them")
     input: Input
     output: Output = Output()
@@ -186,7 +194,10 @@ class Settings(Section):
     metrics: MetricsPort = MetricsPort()
     service: Service = Service()
     log: Log = Log()
-    status: str | None = Field(None, description="folder where each worker says which filters it has in force")
+    status: str | None = Field(
+        None,
+        description="folder where each worker says which filters it has in force; by default one beside the filters' files",
+    )
 
     @field_validator("filters")
     @classmethod

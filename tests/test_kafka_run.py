@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import struct
 import time
@@ -183,6 +184,12 @@ def test_lsst_through_a_registry_that_speaks_the_confluent_api(kafka, start, tmp
         input={"schemas": registry.url, "schemas_user": "reader"},
         output={"registry": registry.url, "registry_user": "reader", "refused": "all"},
     )
+    shared = os.environ.get("DGL_SHARED")
+    if shared:
+        # DESC's message as well: its schema is not ours to ship.
+        settings = json.loads(config.read_text())
+        settings["output"]["desc"] = {"topic": f"{name}.desc", "schemas": f"{shared}/data/schemas"}
+        config.write_text(json.dumps(settings))
     secrets = {
         "DGL_BROKER__INPUT__SCHEMAS_PASSWORD": "n0t-in-any-log",
         "DGL_BROKER__OUTPUT__REGISTRY_PASSWORD": "n0t-in-any-log",
@@ -202,6 +209,11 @@ def test_lsst_through_a_registry_that_speaks_the_confluent_api(kafka, start, tmp
     assert [r["status"] for r in records] == ["scored"] * n and summary["scored"] == n
     (dead,) = framed(kafka, f"{name}.deadletters", registry)
     assert dead["value"] == unknown and "4711" in dead["error"]
+    if shared:
+        messages = flow.containers(flow.read_topic(kafka.bootstrap_servers, f"{name}.desc"))
+        wanted = {templates.alert_id(i) for i in range(n) if i % 3 == 2}  # those of schema 10.0
+        assert {m["diaSource"]["diaSourceId"] for m in messages} == wanted
+        assert all(sum(c["probability"] for c in m["classifications"]) == pytest.approx(1.0) for m in messages)
     registry.close()
 
 

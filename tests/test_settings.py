@@ -198,3 +198,23 @@ def test_check_config_looks_for_the_things_that_are_named(write, capsys, monkeyp
     printed = capsys.readouterr().out
     for key in ("bundle:", "filters.0:", "companions.remember:", "kafka:"):
         assert f"\n{key} found" in "\n" + printed
+
+
+def test_page_of_the_configuration_lists_every_key_with_its_default():
+    from pathlib import Path
+
+    from dgl_broker.settings import _section_of
+    from dgl_broker.settings_model import Desc, Settings
+
+    def rows(model, prefix=""):
+        for name, field in model.model_fields.items():
+            section = _section_of(model, name)
+            if section in (None, Desc):
+                default = field.get_default(call_default_factory=True)
+                shown = "required" if field.is_required() else "-" if default is None else f"`{default}`"
+                yield f"| `{prefix}{name}` | {shown} | {field.description} |"
+            if section is not None:
+                yield from rows(section, f"{prefix}{name}.")
+
+    page = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("| `")] == list(rows(Settings))

@@ -30,6 +30,7 @@ METRICS = {
     "dgl_candidates_total": Definition(Counter, "Alerts that passed, by filter.", ("filter",)),
     "dgl_published_total": Definition(Counter, "Messages acknowledged by the broker, by topic.", ("topic",)),
     "dgl_withheld_total": Definition(Counter, "Records not published, of a programme that is not configured."),
+    "dgl_desc_skipped_total": Definition(Counter, "Alerts that DESC's BrokerMessage cannot hold: of other versions than 10.0."),
     "dgl_service_failures_total": Definition(Counter, "Failures of a service, each followed by another try.", ("service",)),
     "dgl_companions_total": Definition(Counter, "The companion store's counters.", ("event",)),
     "dgl_lag": Definition(Gauge, "Messages of a held partition that are still to be read.", ("topic", "partition")),

@@ -97,3 +97,5 @@ class Watch:
         if publisher is not None:
             self.accounts.withheld = publisher.withheld
             self.count("dgl_withheld_total", publisher.withheld)
+            if publisher.desc is not None:
+                self.count("dgl_desc_skipped_total", publisher.desc.skipped)

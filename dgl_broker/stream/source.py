@@ -72,8 +72,6 @@ class Source:
         self._closing = False
         self._told = {}
 
-    # Opening and closing
-
     def open(self):
         """Find the topics, note their ends, apply the start, join the group.
 
@@ -113,8 +111,6 @@ class Source:
     def holds_partitions(self):
         """Whether the group has given this member anything to read."""
         return bool(self.assigned)
-
-    # Reading
 
     def next_batch(self, max_alerts, max_wait_s, should_stop=lambda: False):
         """Up to `max_alerts` messages, or what came within `max_wait_s` of the first; empty when nothing comes for a second."""
@@ -174,8 +170,6 @@ class Source:
     def _membership(self):
         return (self.consumer.memberid(), self.consumer.consumer_group_metadata()) if self.member else (None, None)
 
-    # Keeping watch
-
     def refresh(self):
         """Every 30 s: topics that came, rolled or went. Between batches only."""
         if time.monotonic() < self._next_refresh:
@@ -231,8 +225,6 @@ class Source:
         self.consumer.assign(kept + offsets)
         self.assigned |= set(places)
 
-    # Answers to the group
-
     def _on_assign(self, consumer, partitions):
         if self._closing:
             return  # stopped before the group had answered: a client that closes is told no committed offsets, only time-outs
@@ -285,8 +277,6 @@ class Source:
                 self.positions[place] = offset
             out.append(TopicPartition(*place, offset))
         return out
-
-    # Errors
 
     def _on_message_error(self, message):
         error, place = message.error(), (message.topic(), message.partition())
