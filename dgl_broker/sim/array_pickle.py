@@ -2,7 +2,7 @@
 
 The published split files are pickles, and a pickle is a program. Only builtin containers, numbers, strings and numpy arrays of
 plain types are admitted; arrays are built here from their bytes, since numpy's own `__setstate__` trusts a pickle's dtype flags
-with raw pointers. Opcodes are checked before anything is loaded.
+with raw pointers. Opcodes are checked before anything is loaded. Arrays as protocols 3 and 4 have them, which `np.save` writes.
 """
 
 import io
@@ -87,12 +87,6 @@ def _scalar(dtype, content=None):
     return _build((1,), dtype, "C", content)[0]
 
 
-def _from_buffer(content, dtype, shape, order):
-    array = _Array()
-    array.value = _build(shape, dtype, order if order in ("C", "F") else "C", bytes(content))
-    return array
-
-
 class _NdarrayName:
     """Stands for the class `numpy.ndarray`, which pickles name as an argument; it cannot be called."""
 
@@ -113,8 +107,6 @@ _ADMITTED = {
 for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _ADMITTED[_core, "_reconstruct"] = _reconstruct
     _ADMITTED[_core, "scalar"] = _scalar
-for _core in ("numpy.core.numeric", "numpy._core.numeric"):
-    _ADMITTED[_core, "_frombuffer"] = _from_buffer
 
 
 class _Unpickler(pickle.Unpickler):

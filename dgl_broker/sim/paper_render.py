@@ -103,5 +103,6 @@ def aperture_light_curve(images):
     """Background-subtracted aperture sums (T, B), before scaling."""
     flat = images.reshape(*images.shape[:2], SIDE * SIDE)
     inside = INSIDE.ravel()
-    background = np.median(flat[..., ~inside], axis=-1)
-    return flat[..., inside].sum(axis=-1, dtype=np.float64) - background * np.count_nonzero(inside)
+    with np.errstate(invalid="ignore"):  # of infinite pixels; `preprocess` refuses what comes of them
+        background = np.median(flat[..., ~inside], axis=-1)
+        return flat[..., inside].sum(axis=-1, dtype=np.float64) - background * np.count_nonzero(inside)
