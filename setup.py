@@ -22,8 +22,9 @@ setup(
     packages=find_packages(include=["dgl_broker", "dgl_broker.*"]) + ["dgl_broker.schemas", "dgl_broker.filters"],
     package_dir={"dgl_broker.schemas": "schemas", "dgl_broker.filters": "filters"},
     package_data={
-        "dgl_broker": ["bundles/*/*", "sim/data/*", "training/presets/*", "evaluation/*.json", "html/*"],
-        "dgl_broker.schemas": ["*.avsc", "*/*.avsc", "*/*/*.avsc", "*.md"],
+        "": ["*.json", "*.css"],
+        "dgl_broker": ["bundles/*/*"],
+        "dgl_broker.schemas": ["*.avsc", "*/*.avsc", "*.md"],
         "dgl_broker.filters": ["*.yaml"],
     },
     install_requires=[

@@ -75,8 +75,8 @@ class Cutouts:
 
     `to_njy` is what one pixel unit of (science, template, difference) is in nJy; NaN where no zero point is known, negative
     where the survey flips the sign of a negative subtraction's stamp (ZTF does), so that the product is always signed flux.
-    `pixel_scale_arcsec` is the scale where the header has no matrix (ZTF: rows grow south, columns west, the source on the centre of
-    a stamp of `full_side`); None where the header's matrix holds (LSST).
+    `pixel_scale_arcsec` is the scale where the header has no matrix (ZTF: rows grow south, columns west, the source on
+    the centre of a stamp of `full_side`); None where the header's matrix holds (LSST).
     """
 
     science: bytes | None

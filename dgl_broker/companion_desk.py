@@ -1,5 +1,6 @@
 """What the pipeline asks of companions, in terms of alerts: which an alert may use, and what an alert leaves for later ones."""
 
+import math
 from collections import Counter
 
 from dgl_broker.companions import Companion, Key, with_batch
@@ -47,10 +48,15 @@ class CompanionDesk:
         seen = Counter((a.survey, a.object_id) for a in alerts)
         offered = [self._offer(a) if a.object_id and seen[a.survey, a.object_id] > 1 else None for a in alerts]
         found = with_batch(self.store.fetch(keys), keys, offered)
-        return [{band: c.centred_on(a.ra, a.dec) for band, c in bands.items()} for a, bands in zip(alerts, found)]
+        # A batch may span longer than a store keeps a stamp: what would have expired there does not count here either.
+        oldest = getattr(self.store, "expire_days", math.inf)
+        return [
+            {band: c.centred_on(a.ra, a.dec) for band, c in bands.items() if a.mjd_tai - c.mjd_tai <= oldest}
+            for a, bands in zip(alerts, found)
+        ]
 
     def remember(self, alerts):
-        """Keep the stamps of alerts that were scored."""
+        """Keep the stamps of alerts whose batch is done."""
         offered = (self._offer(alert) for alert in alerts)
         self.store.remember([companion for companion in offered if companion is not None])
 

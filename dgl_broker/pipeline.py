@@ -4,6 +4,7 @@ The one broad `except` of the program is here, around the work on a single messa
 What fails for a whole batch (the model, the device, the disk) is not caught: the process stops with the offset uncommitted.
 """
 
+import math
 import time
 import traceback
 from collections import Counter
@@ -103,7 +104,9 @@ class Pipeline:
                     results[n] = Outcome("refused", messages[n], refusal.reason, f"{alert.name}: {refusal.detail}", alert=alert)
                     continue
                 results[n] = self._judge(read[n], examples[n], scores)
-        self._remember([results[n] for n in kept])
+        if self.companions is not None:
+            # All that got so far, scored or not: a batch offers its earlier alerts before it knows what becomes of them.
+            self.companions.remember(alerts)
         self.stages.add("judge", at)
         return results
 
@@ -138,6 +141,15 @@ class Pipeline:
         if refusal is not None:
             return refusal
         return _Read(message, alert, {} if late is None else late.cuts)
+
+    def when(self, message):
+        """(MJD TAI, alert id) of a message by its leading fields; (inf, 0) where these cannot be read."""
+        try:
+            opened = wire.open_message(message, self.survey, self.schemas, self.limits)
+            head = surveys.read_head(opened) or surveys.read_alert(opened.packet())
+        except PacketError:
+            return math.inf, 0
+        return head.mjd_tai, head.alert_id
 
     def _refusal(self, message, alert, precut):
         """The refusal of an alert or its head, or None; asked twice, in the same order, so that the reason is the same."""
@@ -191,10 +203,6 @@ class Pipeline:
             cuts=read.cuts,
             message_id=message_id(read.alert.survey, read.alert.alert_id, self.bundle_sha256, ids),
         )
-
-    def _remember(self, outcomes):
-        if self.companions is not None:
-            self.companions.remember([o.alert for o in outcomes if o.status == "scored"])
 
 
 @dataclass(slots=True)

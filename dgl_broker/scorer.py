@@ -163,6 +163,10 @@ class Scorer:
             outcomes += self._pipeline.outcomes(messages[start : start + self.batch_size])
         return outcomes
 
+    def when(self, message):
+        """(MJD TAI, alert id) of a message, by which alerts are put in order of time; what cannot be read comes last."""
+        return self._pipeline.when(message)
+
     def score_arrays(self, images, light_curves):
         """Scores of arrays as the paper's networks take them: paper bundles.
 

@@ -10,6 +10,7 @@ from simulated import packets, scorer, untrained
 
 from dgl_broker import Message, Scorer
 from dgl_broker.errors import ConfigError, DeviceUnavailable, ServiceFailed
+from dgl_broker.model import untrained_bundle
 from dgl_broker.pipeline import Pipeline
 from dgl_broker.selection import FilterSet, parse_filter
 
@@ -192,3 +193,34 @@ def test_the_same_alert_twice_has_one_message_id():
     assert first.message_id == second.message_id
     other = scorer(bundle=replace(untrained("lsst"), sha256="f" * 64)).score([value])[0]
     assert other.message_id != first.message_id
+
+
+def test_companions_are_those_from_before_and_change_nothing_else():
+    """With equal companions equal scores: in one batch, one by one, and from another order of arrival put in order of time."""
+    from dgl_broker.companions import open_store
+
+    bundle = with_companion_planes()
+    alerts = [value for value, _ in packets("lsst", 30)]
+    target = scorer(bundle=bundle, companions=open_store("memory"))
+    alerts.sort(key=target.when)
+    together = target.score(alerts)
+    alone = scorer(bundle=bundle, companions=open_store("memory"), batch_size=1).score(alerts)
+    used = 0
+    by_id = {o.alert_id: o for o in together}
+    for a, b in zip(together, alone):
+        same(a, b)
+        for earlier in a.completeness.companion_alert_ids if a.completeness else ():
+            used += 1
+            other = by_id[earlier].alert
+            assert (other.object_id, other.mjd_tai < a.alert.mjd_tai) == (a.alert.object_id, True)
+            assert other.band != a.alert.band
+    assert used > 0
+
+
+def with_companion_planes():
+    """The bundle with a plane for the template of each other band."""
+    card = untrained("lsst").card
+    image = card["input"]["image"]
+    planes = [*image["planes"], *(f"template:{b}" for b in "ugrizy")]
+    changed = {**card, "input": {**card["input"], "image": {**image, "planes": planes}}}
+    return untrained_bundle("lsst", card=changed)

@@ -21,10 +21,13 @@ class Replay:
         The score table; dead letters go to `<stem>.deadletters/` beside it.
     ungated : bool
         Write one column for each pre-cut.
+    in_order_of_time : bool
+        Sort all messages by the alerts' times first, in memory: what companions need, since a store keeps the newest stamps.
     """
 
-    def __init__(self, scorer, out, ungated=False):
+    def __init__(self, scorer, out, ungated=False, in_order_of_time=False):
         self.scorer = scorer
+        self.in_order_of_time = in_order_of_time
         self.out = Path(out)
         self.accounts = Accounts()
         cuts = [f"{f.name}.{c.name}" for f in scorer.filters for c in f.require] if ungated else ()
@@ -56,6 +59,8 @@ class Replay:
             The summary, as `Accounts.as_dict` gives it.
         """
         messages = read_messages(sources, self.scorer.survey)
+        if self.in_order_of_time:
+            messages = iter(sorted(messages, key=self.scorer.when))
         try:
             while batch := list(islice(messages, batch_size)):
                 self._settle(batch)

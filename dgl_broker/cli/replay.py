@@ -16,7 +16,11 @@ def add_parser(subparsers):
     parser.add_argument("--schemas", default=os.environ.get("DGL_SCHEMAS"), metavar="DIR|URL", help="writers' schemas by id")
     parser.add_argument("--bundle", default="default", help="default, the id of a shipped bundle, or a folder")
     parser.add_argument("--filters", action="append", default=[], metavar="F", help="a file or the name of a shipped filter")
-    parser.add_argument("--companions", action="store_true", help="use earlier stamps of an object, kept in this process")
+    parser.add_argument(
+        "--companions",
+        action="store_true",
+        help="use earlier stamps of an object, kept in this process; alerts are then sorted by time, in memory",
+    )
     parser.add_argument("--batch-size", type=int, default=256, metavar="N")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--prevalence", type=float, default=1e-6, help="declared share of lensed supernovae, for `posterior`")
@@ -49,7 +53,7 @@ def run(args):
     if not scorer.is_trained:
         print(f"bundle {scorer.bundle_id}: the weights are UNTRAINED; its scores mean nothing", file=sys.stderr)
     show = None if args.quiet or not sys.stderr.isatty() else _show_progress
-    summary = Replay(scorer, args.out, args.ungated).run(args.sources, args.batch_size, show)
+    summary = Replay(scorer, args.out, args.ungated, args.companions).run(args.sources, args.batch_size, show)
     print(summary_text(summary))
     if args.summary:
         write_summary(summary, args.summary)
@@ -58,6 +62,6 @@ def run(args):
 
 def _show_progress(accounts):
     t = accounts.total
-    line = f"{t.consumed} consumed, {t.scored} scored, {t.refused} refused, {t.dead_lettered} dead letters, {t.candidates} candidates"
+    line = f"{t.consumed} consumed, {t.scored} scored, {t.refused} refused, {t.dead_lettered} dead-lettered"
     sys.stderr.write(f"\r{line}\x1b[K")
     sys.stderr.flush()
