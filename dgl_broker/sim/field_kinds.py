@@ -103,7 +103,7 @@ def thermal_transient(draw, kind):
 
 def variable_star(draw):
     """A varying star in the field."""
-    star, days, truth, _ = draw_variable_star(draw.rng, draw.survey, draw.dust, draw.reference_mjd, *STAR_R[draw.survey])
+    star, days, truth = draw_variable_star(draw.rng, draw.survey, draw.dust, draw.reference_mjd, *STAR_R[draw.survey])
     return Parts(variability=star, active_days=days, truth=truth | {"n_images": 1}, points=[(0.0, 0.0, star.mean_mag)])
 
 

@@ -15,7 +15,7 @@ is the same with and without the tables. What goes beyond them, since they end a
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -53,7 +53,6 @@ class Galaxy:
     north: float = 0.0
     early: float = 0.0
     absolute_r: float = np.nan
-    extra: dict = field(default_factory=dict)
 
     def at(self, east, north):
         """The same galaxy elsewhere."""

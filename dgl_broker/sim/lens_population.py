@@ -85,14 +85,13 @@ def plane_chance(survey, source, deflector, folder):
     Parameters
     ----------
     source : "Ia", "CC" (lensed and seen), "Ia_single", "CC_single" (seen though singly imaged) or "quasar"
-    deflector : None, or "Ia", "CC", "either": a supernova in the lens galaxy that is seen as well
+    deflector : None, or "Ia" or "CC": a supernova in the lens galaxy that is seen as well
     """
     z_l, z_s = Z_LENS_NODES[:, None], Z_SOURCE_NODES[None, :]
     ratio = cosmology.angular_distance_between_mpc(z_l, z_s) / cosmology.angular_distance_mpc(z_s)
     weight = cosmology.comoving_volume_per_z(z_l) * ratio**2 * _source_weight(survey, source, folder)[None, :]
     if deflector is not None:
-        classes = ("Ia", "CC") if deflector == "either" else (deflector,)
-        seen = sum(np.interp(Z_LENS_NODES, Z_SINGLE_NODES, seen_share(survey, c, False, folder)) for c in classes)
+        seen = np.interp(Z_LENS_NODES, Z_SINGLE_NODES, seen_share(survey, deflector, False, folder))
         weight = weight * seen[:, None]
     total = np.cumsum(weight.ravel())
     return total / total[-1]

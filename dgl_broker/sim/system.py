@@ -86,5 +86,8 @@ class System:
         return CLASS_OF_KIND[self.kind]
 
     def rng(self, stream):
-        """A generator for one purpose: the same (seed, index, stream) gives the same numbers wherever it is called."""
+        """A generator for one purpose: the same (seed, index, stream) gives the same numbers wherever it is called.
+
+        Streams from 1000 on are the population's, those below the survey side's.
+        """
         return np.random.default_rng(np.random.SeedSequence([self.seed, self.index, stream]))

@@ -45,7 +45,7 @@ def draw_variable_star(rng, survey, dust, reference_mjd, brightest, faintest):
 
     Returns
     -------
-    Variability at the centre, (from, to) active days, dict of truth, peak r magnitude
+    Variability at the centre, (from, to) active days, dict of truth
     """
     slope = 0.15
     low, high = 10 ** (slope * brightest), 10 ** (slope * faintest)
@@ -84,7 +84,7 @@ def draw_variable_star(rng, survey, dust, reference_mjd, brightest, faintest):
         star = OutburstingStar(mags + r + dust, starts, 0.003, 0.004, rng.uniform(0.01, 0.08), amplitude)
     days = (-40.0, 60.0) if kind == "dwarf_nova" else always
     truth = {"variable_type": str(kind), "star_r": r}
-    return star, days, truth, float((mags + r + dust)[R] - amplitude[R])
+    return star, days, truth
 
 
 def draw_moving_object(rng, reference_mjd, brightest, faintest):
