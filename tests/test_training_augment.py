@@ -132,3 +132,14 @@ def test_the_same_generator_gives_the_same_example():
 def test_settings_that_are_wrong_are_refused(settings):
     with pytest.raises(ConfigError):
         Augmentation.of(settings)
+
+
+def test_companions_are_dropped_band_by_band_and_the_trigger_stays():
+    planes = ["template", "difference", "template:g", "difference:g", "template:r", "difference:r"]
+    card = {**CARD, "image": {"planes": planes, "side": 6}}
+    augment = Augmenter(Augmentation.of({"turn": "none", "drop_companion": 0.5}), card)
+    light, ctx = curve([(0, 1, "g")]).repeat(200, 1, 1), context().repeat(200, 1)
+    images, _, _ = augment(torch.ones(200, 6, 6, 6), light, ctx, torch.Generator().manual_seed(3))
+    there = images[:, :, 0, 0]
+    assert (there[:, :2] == 1).all() and (there[:, 2] == there[:, 3]).all() and (there[:, 4] == there[:, 5]).all()
+    assert 0.35 < there[:, 2].mean() < 0.65 and (there[:, 2] != there[:, 4]).any()

@@ -169,3 +169,28 @@ def test_settings_that_are_wrong_are_named():
         Settings.of({"learn_rate": 1})
     with pytest.raises(ConfigError, match="schedule"):
         Settings.of({"schedule": "cosin"})
+
+
+def test_half_precision_trains_as_single_does_to_within_its_rounding(data, tmp_path):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        net = build_network("LoNet", NetworkShape.from_card(CARD))
+        settings = Settings.of({"epochs": 2, "batch": 64, "precision": precision, "learning_rate": 3e-3})
+        found[precision] = Trainer(*data, CARD, CPU).fit("lonet", net, settings, tmp_path / precision)["validation"]["loss"]
+        assert all(v.dtype == torch.float32 for v in net.state_dict().values() if v.dtype.is_floating_point)
+    # bfloat16 has 8 bits: a hundredth of a loss near 1 is noise, a tenth would be a fault.
+    assert found["bfloat16"] == pytest.approx(found["float32"], abs=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_gives_the_same_weights_twice(data, tmp_path):
+    device = torch.device("cuda")
+    states = []
+    for name in "ab":
+        torch.manual_seed(0)
+        net = build_network("MuNet", NetworkShape.from_card(CARD))
+        Trainer(*data, CARD, device).fit("munet", net, Settings.of({"epochs": 2, "batch": 64}), tmp_path / name)
+        states.append({k: v.cpu() for k, v in net.state_dict().items()})
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())

@@ -23,8 +23,10 @@ class Changes:
 
     def all(self):
         """name -> change, as the report lists them; "complete" changes nothing."""
+        companions = {"no_companions": self.no_companions} if any(":" in plane for plane in self.planes) else {}
         return {
             "complete": None,
+            **companions,
             "image_only": self.image_only,
             "light_curve_only": self.light_curve_only,
             "no_template": self.no_template,
@@ -53,6 +55,14 @@ class Changes:
         """No stamps at all; light curve and numbers, host brightness included."""
         return np.zeros_like(images), light_curves, contexts
 
+    def no_companions(self, images, light_curves, contexts):
+        """The trigger's own stamps alone."""
+        out = images.copy()
+        for c, plane in enumerate(self.planes):
+            if ":" in plane:
+                out[:, c] = 0
+        return out, light_curves, contexts
+
     def no_template(self, images, light_curves, contexts):
         """As a packet without template stamp."""
         out = images.copy()
@@ -62,7 +72,8 @@ class Changes:
         return out, light_curves, contexts
 
     def trigger_band_only(self, images, light_curves, contexts):
-        """Points and sums of all bands but the trigger's are gone."""
+        """Points, sums and companions of all bands but the trigger's are gone."""
+        images = self.no_companions(images, light_curves, contexts)[0]
         columns = [self.features.index(f"band_{b}") for b in self.bands]
         mask, age, gap = (self.features.index(n) for n in ("mask", "age", "gap"))
         own = light_curves[:, -1][:, columns]

@@ -135,8 +135,9 @@ def evaluate(predictor, card, test, *, device="cpu", precision=None, calibration
             report["ablation"] = report["ablation_at"].get(COMPARED_AT[-1], {})
         if is_bundle and n_garbage:
             threshold = report["alerts"]["stability"]["threshold"]
-            threshold = np.inf if threshold is None else threshold
-            report["abstention"] = abstention(predictor, threshold, n_garbage, device)
+            # Where no threshold could be measured nothing lies below it: what abstains is what is refused.
+            report["abstention_threshold"] = threshold
+            report["abstention"] = abstention(predictor, -np.inf if threshold is None else threshold, n_garbage, device)
         report["goals"] = alert_goals(report)
     if is_bundle and calibration is not None:
         report["fusions"] = compare_fusions(predictor, calibration, scored, labels, device)

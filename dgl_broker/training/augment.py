@@ -28,6 +28,7 @@ class Augmentation:
     dropped that are no detections. drop_forced : all of those. drop_band : that each band but the trigger's is dropped.
     drop_totals : total flux and the host brightness made of it. drop_facts : each group of catalogue facts (template flux,
     mean science flux, the two nearest catalogue sources, reference object). drop_template : the template planes.
+    drop_companion : each band's companion stamps.
     """
 
     turn: str = "quarters"
@@ -38,6 +39,7 @@ class Augmentation:
     drop_totals: float = 0.0
     drop_facts: float = 0.0
     drop_template: float = 0.0
+    drop_companion: float = 0.0
 
     @classmethod
     def of(cls, settings):
@@ -132,8 +134,14 @@ class Augmenter:
             gone = chance(s.drop_template)
             images = images.clone()
             for name, c in self.planes.items():
-                if name.startswith("template"):
+                if name.startswith("template") and ":" not in name:
                     images[gone, c] = 0
+        companions = sorted({name.split(":")[1] for name in self.planes if ":" in name})
+        if s.drop_companion and companions:
+            images, gone = images.clone(), chance(s.drop_companion, len(companions))
+            for name, c in self.planes.items():
+                if ":" in name:
+                    images[gone[:, companions.index(name.split(":")[1])], c] = 0
         if not self.feature:
             return images, light_curves, contexts
         light_curves, contexts = light_curves.clone(), contexts.clone()

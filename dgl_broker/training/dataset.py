@@ -55,10 +55,18 @@ class Simulator:
         return read_alert(decode(value, self.survey, self.schemas))
 
     def examples(self, alerts):
-        """An `Example` or a `NotScorable` for each alert."""
+        """An `Example` or a `NotScorable` for each alert of one system, in order of time.
+
+        Where the card has planes for companions, the earlier alerts among these are what a store would have given.
+        """
         from dgl_broker.example import build_examples
 
-        return build_examples(alerts, self.spec)
+        if not self.spec.companion_bands:
+            return build_examples(alerts, self.spec)
+        from dgl_broker.companion_desk import CompanionDesk
+        from dgl_broker.companions import open_store
+
+        return build_examples(alerts, self.spec, CompanionDesk(open_store("none")).fetch(alerts))
 
     def stack(self, examples):
         """Arrays of some examples."""
