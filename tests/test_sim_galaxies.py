@@ -66,11 +66,13 @@ def test_lens_galaxy_has_the_red_sequence_colours_of_its_redshift():
     assert np.median(at[0.9][:, I]) > np.median(at[0.62][:, I]) + 0.8
 
 
-def test_faber_jackson():
-    """L goes as sigma^4: from 180 to 300 km/s 10 log10(300 / 180) = 2.2 mag (Bernardi et al. 2003)."""
+def test_luminosity_follows_dispersion():
+    """Bernardi et al. (2003): the mean of M_r at given sigma falls by 0.78 x 0.84 / 0.107 = 6.1 mag per dex, scatter 0.53."""
     rng = np.random.default_rng(4)
-    low, high = (np.median([draw_lens_galaxy(rng, 0.4, s, "lsst").absolute_r for _ in range(300)]) for s in (180.0, 300.0))
-    assert low - high == pytest.approx(2.22, abs=0.15)
+    at = {s: np.array([draw_lens_galaxy(rng, 0.4, s, "lsst").absolute_r for _ in range(500)]) for s in (158.5, 300.0)}
+    assert at[158.5].mean() - at[300.0].mean() == pytest.approx(6.12 * np.log10(300.0 / 158.5), abs=0.12)
+    assert at[158.5].mean() == pytest.approx(-21.15 - 0.85 * 0.4, abs=0.08)
+    assert at[300.0].std() == pytest.approx(0.525, rel=0.1)
 
 
 def test_hosts_are_weighted_by_light():

@@ -6,8 +6,9 @@ is the same with and without the tables. What goes beyond them, since they end a
 - each drawn galaxy is matched to a mix of an early and a late spectrum, whose nodes are fitted to the tables' colours
   (early) or set by hand (late, after the shape of irregular galaxies in Coleman, Wu & Weedman 1980), and moved to its
   new redshift with its colour residuals;
-- a lens galaxy's luminosity follows from its velocity dispersion (Bernardi et al. 2003, doi:10.1086/367794: sigma
-  goes as L^0.25, 159 km/s at M_r = -21.15, 0.07 dex of scatter), since in the tables dispersion is unrelated to light;
+- a lens galaxy's luminosity follows from its velocity dispersion, since in the tables the two are unrelated: the joint
+  Gaussian of Bernardi et al. (2003, doi:10.1086/367794; M_r -21.15 +- 0.84, log sigma 2.20 +- 0.107, correlation -0.78),
+  of which the mean of M at given sigma is taken, flatter than sigma^4;
 - a supernova's host has a Schechter luminosity weighted by light (Blanton et al. 2003: M*_r = -21.2, alpha = -1.05,
   brightening by 0.9 mag per unit redshift up to z = 2);
 - radii scale as L^0.6 (early) and L^0.25 (1 + z)^-0.75 (late; van der Wel et al. 2014, doi:10.1088/0004-637X/788/1/28);
@@ -26,8 +27,8 @@ from dgl_broker.alert import BANDS
 from dgl_broker.sim import cosmology
 from dgl_broker.sim.bandpasses import bandpasses
 
-SIGMA_AT_REFERENCE_KM_S, REFERENCE_M_R = 159.0, -21.15  # Bernardi et al. 2003, r* band
-SCATTER_M_AT_SIGMA = 0.45  # mag; their 0.07 dex in sigma at fixed L, less what steepness of the function takes
+# Bernardi et al. 2003, r*: means, standard deviations and correlation of M_r and log10 sigma of early-type galaxies.
+MEAN_M_R, SCATTER_M_R, MEAN_LOG_SIGMA, SCATTER_LOG_SIGMA, CORRELATION = -21.15, 0.84, 2.20, 0.107, -0.78
 PASSIVE_MAG_PER_Z = 0.85  # Bernardi et al. 2003
 SCHECHTER_M_R, SCHECHTER_ALPHA, EVOLUTION_MAG_PER_Z = -21.2, -1.05, 0.9
 GALAXY_Z_MAX = 6.0
@@ -189,8 +190,9 @@ def draw_lens_galaxy(rng, z, sigma_v_km_s, survey):
     """One massive early-type galaxy of given redshift and velocity dispersion: a lens, or a luminous red galaxy."""
     rows = copula("lens").draw(rng, 1)
     _, absolute, residual, radius_kpc = intrinsic(rows)
-    slope = 10.0 * np.log10(sigma_v_km_s / SIGMA_AT_REFERENCE_KM_S)  # 2.5 log10 of sigma^4
-    new_absolute = REFERENCE_M_R - slope - PASSIVE_MAG_PER_Z * min(z, 1.5) + rng.normal(0, SCATTER_M_AT_SIGMA)
+    score = (np.log10(sigma_v_km_s) - MEAN_LOG_SIGMA) / SCATTER_LOG_SIGMA
+    at_sigma = CORRELATION * score + np.sqrt(1 - CORRELATION**2) * rng.standard_normal()
+    new_absolute = MEAN_M_R + SCATTER_M_R * at_sigma - PASSIVE_MAG_PER_Z * min(z, 1.5)
     late_share = abs(rng.normal(0, 0.02))
     mags = new_absolute + cosmology.distance_modulus(z) + spectra(survey).magnitudes(late_share, z)[0] + residual[0]
     brighter = np.clip(-0.4 * (new_absolute - absolute[0]), -1.5, 1.5)
