@@ -592,3 +592,56 @@ def test_first_offsets_come_from_the_group_then_from_the_start(cluster):
     scorer = FakeScorer()
     Worker(one, Stop(), scorer=scorer).run(until_eof=True, dry_run=True)
     assert Counter(m.partition for m in scorer.seen) == {0: 6, 2: 10}
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (ServiceFailed("kafka failed, says hunter2"), 5),
+        (StateError("disk full, says hunter2"), 6),
+        (InputUnavailable("no topic, says hunter2"), 3),
+        (RuntimeError("CUDA error, says hunter2"), 1),
+    ],
+)
+def test_exit_code_says_what_ended_the_run_and_the_summary_is_written(monkeypatch, tmp_path, capsys, error, code):
+    import json
+    import logging
+
+    from dgl_broker.cli import main
+
+    def run(self, **how):
+        assert how == {"until_eof": True, "max_alerts": 7, "dry_run": True}
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(Worker, "run", run)
+    monkeypatch.setenv("DGL_BROKER__KAFKA__SASL_PASSWORD", "hunter2")
+    config = tmp_path / "broker.yaml"
+    config.write_text("survey: ztf\nkafka: {bootstrap.servers: b}\ninput: {topics: [a]}\n")
+    summary = tmp_path / "s.json"
+    options = ["--until-eof", "--max-alerts", "7", "--dry-run", "--summary", str(summary)]
+    try:
+        assert main(["run", "--config", str(config), *options]) == code
+    finally:
+        for name in ("dgl_broker", "librdkafka"):
+            logging.getLogger(name).handlers, logging.getLogger(name).propagate = [], True
+    printed = capsys.readouterr()
+    assert "hunter2" not in printed.out + printed.err
+    assert error is None or "says ***" in printed.err
+    assert json.loads(summary.read_text())["consumed"] == 0 and "consumed 0 = scored 0" in printed.out
+
+
+def test_wrong_configuration_ends_with_2(tmp_path, capsys):
+    from dgl_broker.cli import main
+
+    config = tmp_path / "broker.yaml"
+    config.write_text("survey: zft\n")
+    assert main(["run", "--config", str(config)]) == 2
+    assert "survey: found 'zft'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--config", str(config), "--max-alerts", "0"])
+    assert ended.value.code == 2

@@ -23,11 +23,9 @@ def add_parser(subparsers):
 
 
 def run(args):
-    """Run the filter; 0 when what was asked for is read, 128 + the signal when one ended it."""
-    import logging
+    """Run the filter; 0 when what was asked for is read, 128 + the signal when one ended it, else the error's own code."""
     import sys
 
-    from dgl_broker.errors import ServiceFailed
     from dgl_broker.observe.log import set_up_log
     from dgl_broker.observe.progress import Progress
     from dgl_broker.observe.summary import summary_text, write_summary
@@ -36,20 +34,36 @@ def run(args):
     from dgl_broker.stream.worker import Worker
 
     settings = load_settings(args.config)
-    with Stop() as stop, Progress() as progress:
-        set_up_log(settings.log.format, settings.log.level, settings.secrets(), sys.stderr)
-        worker = Worker(settings, stop, progress)
-        try:
-            worker.run(until_eof=args.until_eof, max_alerts=args.max_alerts, dry_run=args.dry_run)
-        except ServiceFailed as error:
-            if stop.signal is None:
-                raise
-            # It was to end anyway, and what was not delivered is read again.
-            logging.getLogger("dgl_broker").warning("%s", error)
-        finally:
-            summary = worker.summary()
-            progress.__exit__()
-            if args.summary:
-                write_summary(summary, args.summary)
-            print(summary_text(summary))
+    with Stop() as stop:
+        with Progress() as progress:
+            set_up_log(settings.log.format, settings.log.level, settings.secrets(), sys.stderr)
+            worker = Worker(settings, stop, progress)
+            code = _run(worker, stop, until_eof=args.until_eof, max_alerts=args.max_alerts, dry_run=args.dry_run)
+        summary = worker.summary()
+        if args.summary:
+            write_summary(summary, args.summary)
+        print(summary_text(summary))
+    return code
+
+
+def _run(worker, stop, **how):
+    """The exit code of a worker's run. What fails is told by the log, which leaves secrets out."""
+    import logging
+
+    from dgl_broker.errors import DglError, ServiceFailed
+
+    log = logging.getLogger("dgl_broker")
+    try:
+        worker.run(**how)
+    except ServiceFailed as error:
+        if stop.signal is None:
+            log.error("%s", error)
+            return error.exit_code
+        log.warning("%s", error)  # it was to end anyway, and what was not delivered is read again
+    except DglError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - a device, a bug: whatever it is, it must not be told past the log
+        log.exception("unforeseen")
+        return 1
     return stop.exit_code

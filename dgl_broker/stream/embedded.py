@@ -107,7 +107,8 @@ class Feeder:
     """
 
     def __init__(self, kafka, topic, n_partitions, group_id, timeout_s=120.0):
-        servers = {"bootstrap.servers": kafka.bootstrap_servers}
+        # Quiet: what fails is told by the delivery reports, and a cluster that closes before its clients is no news.
+        servers = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
         self.topic = topic
         self.n_partitions = n_partitions
         self.timeout_s = timeout_s

@@ -71,7 +71,7 @@ class Worker:
         self.settings = settings
         self.stop = stop
         self.watch = Watch(progress)
-        self.ended = "failed"
+        self.ended = "before it began"
         self._given_scorer = scorer
         self._info = {}
 
@@ -85,6 +85,7 @@ class Worker:
         """
         settings, watch = self.settings, self.watch
         failures = Failures(settings.service.max_failures, self.stop, watch.failed)
+        self.ended = "by a failure"
         with contextlib.ExitStack() as closing:
             if settings.metrics.port is not None:
                 server = serve(watch.health, watch.metrics, settings.metrics.host, settings.metrics.port)
@@ -92,7 +93,7 @@ class Worker:
                 closing.callback(server.shutdown)
             schemas, scorer = self._scorer()
             closing.callback(_close, scorer)
-            publisher = self._publisher(scorer, schemas, failures)
+            publisher = self._publisher(scorer, schemas)
             source = self._source(failures, until_eof, member=not dry_run)
             closing.callback(source.close)
             source.open()
@@ -105,10 +106,10 @@ class Worker:
                 watch,
                 self._rules(max_alerts),
                 self.stop,
-                between=lambda: self._between(scorer, publisher, schemas),
+                between=lambda: self._between(scorer, publisher),
             )
             loop.run()
-        self._between(scorer, publisher, schemas, closing=True)
+            watch.take_scorer(scorer, publisher)
         self.ended = "by a signal" if self.stop() else "all that was asked for is read"
 
     def summary(self):
@@ -146,7 +147,7 @@ class Worker:
             scorer.filters.report_status(s.status)
         return schemas, scorer
 
-    def _publisher(self, scorer, schemas, failures):
+    def _publisher(self, scorer, schemas):
         s = self.settings
         topics = {SCORES: s.scores_topic, CANDIDATES: s.candidates_topic, DEAD_LETTERS: s.dead_letters_topic}
         registry = None
@@ -202,8 +203,8 @@ class Worker:
             return ExactlyOnce(source, Sink(producer, failures, publisher.smaller), failures, s.service.timeout_s)
         return AtLeastOnce(source, Sink(make_producer(s.kafka), failures, publisher.smaller))
 
-    def _between(self, scorer, publisher, schemas, closing=False):
-        if hasattr(scorer.filters, "refresh") and not closing:
+    def _between(self, scorer, publisher):
+        if hasattr(scorer.filters, "refresh"):
             for change in scorer.filters.refresh():
                 log.warning("%s", change) if change.refused else log.info("%s", change)
         self.watch.take_scorer(scorer, publisher)

@@ -84,8 +84,10 @@ class Topics:
         self.admin.create_topics([NewTopic(name, n_partitions, 1, config=settings)])[name].result(30)
 
     def add_partitions(self, name, n_partitions):
-        """Bring a topic up to this many partitions."""
+        """Bring a topic up to this many partitions, there when this returns."""
         self.admin.create_partitions([NewPartitions(name, n_partitions)])[name].result(30)
+        while len(self.admin.list_topics(name, timeout=10).topics[name].partitions) < n_partitions:
+            time.sleep(0.05)
 
     def delete_topic(self, name):
         """Delete a topic."""
