@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dgl_broker.errors import InputUnavailable, StateError
+from dgl_broker.training.packed import packed
 from dgl_broker.training.shards import COLUMNS, Table, columns_of, shard_names, write_shard
 
 
@@ -85,3 +86,34 @@ def test_strata_are_the_facts_of_the_live_record(tmp_path):
     write_shard(tmp_path, "x-00000", *rows(2), {})
     facts = Table.open(tmp_path).strata()[0]
     assert facts["n_bands"] == 2 and facts["snr"] == 5.0 and set(facts) == {"n_detections", "n_bands", "flux_njy", "snr"}
+
+
+def test_packed_rows_are_the_same_and_are_packed_once(tmp_path):
+    for i in range(5):
+        write_shard(tmp_path / "d", f"x-{i:05d}", *rows(4, start=10 * i), {})
+    table = Table.open(tmp_path / "d").select(np.array([19, 3, 7, 0, 12]))
+    made = packed(table, tmp_path / "p", few=2)
+    for a, b in zip(table.rows([4, 0, 2]), made.rows([4, 0, 2])):
+        np.testing.assert_array_equal(a, b)
+    assert made.labels is table.labels and made._arrays(0)["images"].dtype == np.float16
+    before = (tmp_path / "p" / "images.npy").stat().st_mtime_ns
+    packed(table, tmp_path / "p", few=2)
+    assert (tmp_path / "p" / "images.npy").stat().st_mtime_ns == before
+    other = packed(table.select(np.array([1, 0])), tmp_path / "p", few=1)
+    np.testing.assert_array_equal(other.rows([0])[1], table.rows([1])[1])
+
+
+def test_packing_that_was_cut_off_is_done_again(tmp_path):
+    for i in range(3):
+        write_shard(tmp_path / "d", f"x-{i:05d}", *rows(4, start=10 * i), {})
+    table = Table.open(tmp_path / "d")
+    packed(table, tmp_path / "p", few=1)
+    (tmp_path / "p" / "packed.json").unlink()
+    np.save(tmp_path / "p" / "images.npy", np.zeros((1, 2, 4, 4), np.float16))
+    np.testing.assert_array_equal(packed(table, tmp_path / "p", few=1).rows([11])[0], table.rows([11])[0])
+
+
+def test_few_shards_stay_as_they_are(tmp_path):
+    write_shard(tmp_path / "d", "x-00000", *rows(4), {})
+    table = Table.open(tmp_path / "d")
+    assert packed(table, tmp_path / "p") is table and not (tmp_path / "p").exists()

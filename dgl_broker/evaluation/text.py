@@ -75,6 +75,9 @@ def paper_lines(paper):
     confusion = paper["confusion"]
     whole = {"accuracy": confusion["accuracy"], "interval": confusion["accuracy_interval"]}
     lines = [f"accuracy {with_interval(whole, 'accuracy')} % of {confusion['n']}"]
+    lensed = paper["among_lensed"]
+    if lensed["accuracy"] is not None:
+        lines.append(f"among the lensed classes {with_interval(lensed, 'accuracy')} %, chance {percent(lensed['chance'])} %")
     for name, row in zip(confusion["classes"], confusion["by_class"]):
         numbers = " ".join(f"{key} {percent(row[key])}" for key in ("precision", "recall", "f1"))
         lines.append(f"  {name:14s} {numbers} support {row['support']:.0f}")

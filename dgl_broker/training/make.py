@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_broker.errors import ConfigError, StateError
+from dgl_broker.errors import ConfigError, InputUnavailable, StateError
 from dgl_broker.training.baselines import BASELINES, COMMON, build_baseline, fit_authors_svm, save_baseline
+from dgl_broker.training.packed import packed
 from dgl_broker.training.shards import Table
 from dgl_broker.training.splits import leakage, unit_hash
 from dgl_broker.training.stack import balance, fit_stack
@@ -35,7 +36,11 @@ def open_tables(folders, splits=FITTED, share=1.0):
     """
     if not 0 < share <= 1:
         raise ConfigError(f"share {share}, expected above 0 and at most 1")
-    tables = {split: Table.open(folders, split) for split in splits}
+    whole = Table.open(folders, splits)
+    tables = {split: whole.select(whole.labels["split"] == split) for split in splits}
+    for split, table in tables.items():
+        if len(table) == 0:
+            raise InputUnavailable(f"{folders[0]}: no rows in split {split}")
     if share < 1 and "train" in tables:
         labels = tables["train"].labels
         names = np.char.add(labels["seed"].astype(str), np.char.add("/", labels["system"].astype(str)))
@@ -125,6 +130,8 @@ def make_bundle_from(preset, folders, out, work=None, device="auto", seed=1, sha
         log(f"{split}: " + ", ".join(f"{c} {n['alerts']} alerts of {n['systems']} systems" for c, n in classes.items()))
     paper_mode = preset["stack"].get("mode") == "paper"
     train = _joined(tables, ("train", "stack", "calibration", "null")) if paper_mode else tables["train"]
+    if where.type == "cpu":
+        train = packed(train, work / "rows")
     networks, summary = train_stages(train, tables["validation"], card, preset["training"], work, where, seed, warm=warm)
     missing = sorted({"lonet", "glonet", "munet"} - set(networks))
     if missing:
@@ -167,7 +174,7 @@ def make_baseline_from(name, preset, folders, out, work=None, device="auto", see
     tables = open_tables(folders, share=share) if tables is None else tables
     check_input(tables, preset["card"])
     check_tables(tables)
-    train = _joined(tables, ("train", "stack", "calibration", "null"))
+    train = packed(_joined(tables, ("train", "stack", "calibration", "null")), work / "rows")
     torch.manual_seed(int(unit_hash("weights", seed, name) * 2**31))
     net = build_baseline(name, preset["card"])
     settings = Settings.of({**COMMON, **BASELINES[name], "validation_rows": len(tables["validation"]), "seed": seed})

@@ -232,6 +232,11 @@ class Table:
         arrays = self._arrays(int(self._shard[0]))
         return tuple(arrays[what].shape[1:] for what in ARRAYS)
 
+    @property
+    def images_are_half(self):
+        """Whether all shards hold their images in half precision."""
+        return all(self._arrays(int(n))["images"].dtype == np.float16 for n in np.unique(self._shard))
+
     def rows(self, indices, dtype=np.float32):
         """Images (n, C, S, S), light curves (n, T, F), contexts (n, K) of the rows asked for, in that order."""
         indices = np.asarray(indices, np.int64)
