@@ -80,6 +80,10 @@ class Accounts:
         self.withheld = 0
         self.began = time.time()
 
+    def start(self):
+        """Count seconds from now: the bundle is loaded."""
+        self.began = time.time()
+
     @property
     def consumed(self):
         """Messages whose outcomes are out."""

@@ -76,7 +76,7 @@ class Watch:
             self._next_lag = time.monotonic() + SECONDS_BETWEEN_LAGS
             lag = source.lag()
             m.set_rows("dgl_lag", lag)
-            self.lag = sum(lag.values())
+            self.lag = sum(lag.values()) if lag else None
             self._progress(self.accounts, self.lag)
 
     def count(self, name, total, *labels):

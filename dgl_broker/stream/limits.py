@@ -27,5 +27,6 @@ def largest_message(kafka, topic, timeout_s):
         entry = next(iter(answer.values())).result(timeout=min(timeout_s, 5.0) + 1.0).get("max.message.bytes")
         return min(limit, int(entry.value)) if entry is not None else limit
     except (KafkaException, TimeoutError, ValueError) as error:
-        log.info("topic %s: its largest message is not known (%s); assuming %d bytes", topic, error, limit)
+        said = error.args[0].str() if isinstance(error, KafkaException) else type(error).__name__
+        log.info("topic %s: its largest message is not known (%s); assuming %d bytes", topic, said, limit)
         return limit

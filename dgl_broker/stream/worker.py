@@ -108,6 +108,7 @@ class Worker:
                 self.stop,
                 between=lambda: self._between(scorer, publisher),
             )
+            watch.accounts.start()
             loop.run()
             watch.take_scorer(scorer, publisher)
         self.ended = "by a signal" if self.stop() else "all that was asked for is read"
