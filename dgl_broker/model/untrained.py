@@ -13,8 +13,22 @@ from dgl_broker.model.shape import NetworkShape, alert_widths
 # Side and scale of the stamps (30 px of 0.2" in LSST packets, 63 px of 1.01" in ZTF's), and where flux scales turn from linear
 # to logarithmic [nJy]: for fluxes a fifth of the 5-sigma depth of a visit, r 24.6 (LSST) and r 20.6 (ZTF).
 ALERT_INPUTS = {
-    "lsst": {"bands": "ugrizy", "side": 30, "scale": 0.2, "pixel_softening_njy": 20.0, "flux_softening_njy": 105.0},
-    "ztf": {"bands": "gri", "side": 63, "scale": 1.01, "pixel_softening_njy": 1000.0, "flux_softening_njy": 4200.0},
+    "lsst": {
+        "bands": "ugrizy",
+        "side": 30,
+        "scale": 0.2,
+        "pixel_softening_njy": 20.0,
+        "flux_softening_njy": 105.0,
+        "stamp": {"stamp_snr": 3.2, "max_sharpness": 0.7},
+    },
+    "ztf": {
+        "bands": "gri",
+        "side": 33,
+        "scale": 1.012,
+        "pixel_softening_njy": 1000.0,
+        "flux_softening_njy": 4200.0,
+        "stamp": {"stamp_snr": 5.0, "max_sharpness": 0.6},
+    },
 }
 
 
@@ -38,7 +52,7 @@ def untrained_card(survey):
             },
             "light_curve": {"steps": 48, "features": list(POINT_FEATURES), "softening_njy": known["flux_softening_njy"]},
             "context": list(context_names(survey, known["bands"])),
-            "minimum": {"n_detections": 1, "n_bands": 1, "valid_fraction": 0.3},
+            "minimum": {"n_detections": 1, "n_bands": 1, "valid_fraction": 0.3, **known["stamp"]},
         },
         "network": {"widths": alert_widths(known["side"]).to_dict()},
         "limits": ["The weights are random: scores mean nothing."],
