@@ -90,7 +90,7 @@ class Pipeline:
         alerts = [read[n].alert for n in kept]
         companions = self._fetch(alerts)
         at = self.stages.add("companions", at)
-        examples = self._build(messages, kept, alerts, companions, results)
+        examples = self._build(read, kept, companions, results)
         at = self.stages.add("example", at)
         scored = [n for n in kept if results[n] is None]
         if scored:
@@ -100,8 +100,7 @@ class Pipeline:
                 try:
                     scores = table[row]
                 except NotScorable as refusal:  # the networks' output for this alert alone is not finite
-                    alert = read[n].alert
-                    results[n] = Outcome("refused", messages[n], refusal.reason, f"{alert.name}: {refusal.detail}", alert=alert)
+                    results[n] = _refused(read[n], refusal.reason, f"{read[n].alert.name}: {refusal.detail}")
                     continue
                 results[n] = self._judge(read[n], examples[n], scores)
         if self.companions is not None:
@@ -137,19 +136,21 @@ class Pipeline:
                     return refusal
         alert = surveys.read_alert(opened.packet())
         late = self.filters.precut(alert.facts, final=True, known=known) if len(self.filters) else None
+        cuts = {} if late is None else late.cuts
         refusal = self._refusal(message, alert, None if self.ungated else late)
         if refusal is not None:
+            refusal.cuts = cuts
             return refusal
-        return _Read(message, alert, {} if late is None else late.cuts)
+        return _Read(message, alert, cuts)
 
     def when(self, message):
         """(MJD TAI, alert id) of a message by its leading fields; (inf, 0) where these cannot be read."""
-        try:
-            opened = wire.open_message(message, self.survey, self.schemas, self.limits)
-            head = surveys.read_head(opened) or surveys.read_alert(opened.packet())
-        except PacketError:
-            return math.inf, 0
-        return head.mjd_tai, head.alert_id
+        head = self._guarded(self._head, message)
+        return (math.inf, 0) if isinstance(head, Outcome) else (head.mjd_tai, head.alert_id)
+
+    def _head(self, message):
+        opened = wire.open_message(message, self.survey, self.schemas, self.limits)
+        return surveys.read_head(opened) or surveys.read_alert(opened.packet())
 
     def _refusal(self, message, alert, precut):
         """The refusal of an alert or its head, or None; asked twice, in the same order, so that the reason is the same."""
@@ -168,20 +169,21 @@ class Pipeline:
             return [{} for _ in alerts]
         return self.companions.fetch(alerts)
 
-    def _build(self, messages, kept, alerts, companions, results):
+    def _build(self, read, kept, companions, results):
         """Examples by message index; refusals and failures go into `results`."""
+        alerts = [read[n].alert for n in kept]
         try:
             built = self.build(alerts, companions)
         except (DglError, MemoryError, OSError):
             raise
         except Exception:  # noqa: BLE001 - one of them is odd: find it, and let the others through
-            built = [self._guarded(self._build_one, messages[n], a, c) for n, a, c in zip(kept, alerts, companions)]
+            built = [self._guarded(self._build_one, read[n].message, a, c) for n, a, c in zip(kept, alerts, companions)]
         examples = {}
-        for n, alert, example in zip(kept, alerts, built):
+        for n, example in zip(kept, built):
             if isinstance(example, NotScorable):
-                results[n] = Outcome("refused", messages[n], example.reason, example.detail, alert=alert)
+                results[n] = _refused(read[n], example.reason, example.detail)
             elif isinstance(example, Outcome):
-                example.alert = alert
+                example.alert = read[n].alert
                 results[n] = example
             else:
                 examples[n] = example
@@ -210,3 +212,8 @@ class _Read:
     message: object
     alert: object
     cuts: dict
+
+
+def _refused(read, reason, text):
+    """The refusal of an alert that was read whole; what the pre-cuts said of it stays with it."""
+    return Outcome("refused", read.message, reason, text, alert=read.alert, cuts=read.cuts)

@@ -151,13 +151,14 @@ class Scorer:
         Parameters
         ----------
         messages : sequence of bytes or Message
+            None stands for a message without a value (a tombstone of Kafka) and is a dead letter like other garbage.
 
         Raises
         ------
         ServiceFailed, StateError, RuntimeError
             Where not a message but the registry, the device or the disk failed.
         """
-        messages = [m if isinstance(m, Message) else Message(bytes(m)) for m in messages]
+        messages = [m if isinstance(m, Message) else Message(b"" if m is None else bytes(memoryview(m))) for m in messages]
         outcomes = []
         for start in range(0, len(messages), self.batch_size):
             outcomes += self._pipeline.outcomes(messages[start : start + self.batch_size])

@@ -1,14 +1,16 @@
 """Packets to outcomes: one each, in order, the same in any company; nothing from the future; refusals with the same reasons."""
 
+import copy
+import math
 import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from packets import Schemas, lsst_forced, lsst_message, lsst_record, lsst_source, ztf_message
+from packets import DATA, Schemas, lsst_forced, lsst_message, lsst_record, lsst_source, ztf_message
 from simulated import packets, scorer, untrained
 
-from dgl_broker import Message, Scorer
+from dgl_broker import Message, Scorer, wire
 from dgl_broker.errors import ConfigError, DeviceUnavailable, ServiceFailed
 from dgl_broker.model import untrained_bundle
 from dgl_broker.pipeline import Pipeline
@@ -84,6 +86,34 @@ def test_rows_later_than_the_trigger_change_nothing():
         assert np.array_equal(getattr(then.light_curve, name), getattr(now.light_curve, name), equal_nan=True)
     assert len(now.light_curve) == 4  # -9 forced, -5, -2, trigger: the forced point at -5 is that visit's detection
     assert then.first_detection_mjd_tai == now.first_detection_mjd_tai
+
+
+@pytest.mark.parametrize(
+    "survey, file, histories, times",
+    [
+        ("ztf", "2475433850315015009.avro", ("prv_candidates", "fp_hists"), {"jd": 1.0}),
+        ("lsst", "fink_transfer_20260305.avro", ("prvDiaSources", "prvDiaForcedSources"), {"midpointMjdTai": 1.0}),
+    ],
+)
+def test_rows_later_than_the_trigger_change_no_score_of_a_real_alert(survey, file, histories, times):
+    packet = next(wire.decode_all((DATA / file).read_bytes(), survey))[0]
+    grown = copy.deepcopy(packet.record)
+    trigger = grown["candidate" if survey == "ztf" else "diaSource"]
+    loud = {"magpsf": 12.0, "forcediffimflux": 1e6, "psfFlux": 1e8, "visit": 2**40, "scienceFlux": 1e8}
+    added = 0
+    for history in histories:
+        rows = grown[history] or []
+        model = rows[-1] if rows else trigger if history == histories[0] else None
+        for days in (0.5, 30.0) if model else ():
+            when = {name: trigger[name] + days for name in times}
+            rows = [*rows, {**model, **{k: v for k, v in loud.items() if k in model}, **when}]
+            added += 1
+        grown[history] = rows
+    assert added
+    messages = [Message(b"", packet=wire.Packet(survey, packet.schema, record)) for record in (packet.record, grown)]
+    then, now = scorer(survey).score(messages)
+    assert then.status == now.status == "scored"
+    assert then.scores == now.scores and then.completeness == now.completeness and then.message_id == now.message_id
 
 
 def test_filters_refuse_early_and_late_for_the_same_reason():
@@ -174,6 +204,36 @@ def test_solar_system_alerts_are_refused_as_such():
     packet = lsst_record(ssObjectId=123456, diaObjectId=None)
     outcome = scorer(schemas=Schemas()).score([lsst_message(packet)])[0]
     assert (outcome.status, outcome.reason, outcome.object_id) == ("refused", "solar_system", None)
+
+
+def test_what_the_cuts_say_stays_with_an_alert_that_cannot_be_scored():
+    cut = FilterSet([parse_filter(CUT, "filters/bright.yaml")])
+    target = scorer(schemas=Schemas(), filters=cut, ungated=True)
+    asteroid, bare = lsst_record(ssObjectId=123456, diaObjectId=None), lsst_record()
+    found = target.score([lsst_message(asteroid), lsst_message(bare)])
+    assert [o.reason for o in found] == ["solar_system", "bad_cutout"]
+    for outcome in found:
+        assert outcome.cuts == {"bright.survey": True, "bright.snr": True, "bright.n_detections": False}
+
+
+def test_a_message_without_a_value_is_a_dead_letter_and_what_is_no_message_a_type_error():
+    assert [o.reason for o in scorer().score([None, b"", bytearray()])] == ["empty"] * 3
+    for odd in ("text", 7):
+        with pytest.raises(TypeError):
+            scorer().score([odd])
+
+
+def test_what_cannot_be_put_in_time_comes_last(monkeypatch):
+    value = packets("lsst", 1)[0][0]
+    target = scorer()
+    assert target.when(Message(value))[1] == packets("lsst", 1)[0][1]["alert_id"]
+    assert target.when(Message(b"nonsense")) == (math.inf, 0)
+
+    def fail(opened):
+        raise ZeroDivisionError("odd packet")
+
+    monkeypatch.setattr("dgl_broker.pipeline.surveys.read_head", fail)
+    assert target.when(Message(value)) == (math.inf, 0)
 
 
 def test_scores_say_where_they_come_from():
