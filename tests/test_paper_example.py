@@ -117,19 +117,34 @@ def _narrow():
 def test_score_arrays_and_the_score_command_agree(tmp_path, capsys):
     rng = np.random.default_rng(2)
     images, curves = rng.random((5, 4, 45, 45), np.float32), rng.random((5, 7, 4), np.float32)
+    images[1, 2, 3, 4] = np.nan
     images[3] = 1.0
+    curves[4] = 1.0
     bundle = paper_bundle()
     scores = Scorer(bundle=bundle).score_arrays(images, curves)
-    assert scores.usable.tolist() == [True, True, True, False, True]
+    assert scores.usable.tolist() == [True, False, True, False, False]
     save_bundle(tmp_path / "b", bundle.card, bundle.networks, bundle.fusion)
     np.save(tmp_path / "x.npy", images)
     np.save(tmp_path / "y.npy", curves)
     code = main(["score", "--images", f"{tmp_path}/x.npy", "--light-curves", f"{tmp_path}/y.npy", "--bundle", f"{tmp_path}/b",
                  "--out", f"{tmp_path}/s.parquet"])  # fmt: skip
     rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
-    assert code == 0 and [r["status"] for r in rows] == ["scored"] * 3 + ["refused", "scored"]
+    assert code == 0 and [r["row"] for r in rows] == [0, 1, 2, 3, 4]
+    assert [r["status"] for r in rows] == ["scored", "refused", "scored", "refused", "refused"]
+    assert [r["reason"] for r in rows] == [None, "not_finite", None, "constant_stamp", "constant_light_curve"]
     for row, value in zip(rows, scores.column("log_odds")):
         assert row["log_odds"] is None if np.isnan(value) else row["log_odds"] == pytest.approx(value, abs=1e-6)
+
+
+def test_scores_of_arrays_that_cannot_be_written_are_exit_code_6(tmp_path, capsys):
+    bundle = paper_bundle()
+    save_bundle(tmp_path / "b", bundle.card, bundle.networks, bundle.fusion)
+    np.save(tmp_path / "x.npy", np.ones((1, 4, 45, 45), np.float32))
+    np.save(tmp_path / "y.npy", np.ones((1, 7, 4), np.float32))
+    (tmp_path / "file").touch()
+    code = main(["score", "--images", f"{tmp_path}/x.npy", "--light-curves", f"{tmp_path}/y.npy", "--bundle", f"{tmp_path}/b",
+                 "--out", f"{tmp_path}/file/s.parquet"])  # fmt: skip
+    assert code == 6 and "file/s.parquet" in capsys.readouterr().err
 
 
 def test_pickled_arrays_are_not_opened(tmp_path):

@@ -59,13 +59,14 @@ class Replay:
             The summary, as `Accounts.as_dict` gives it.
         """
         messages = read_messages(sources, self.scorer.survey)
-        if self.in_order_of_time:
-            messages = iter(sorted(messages, key=self.scorer.when))
         try:
+            if self.in_order_of_time:
+                messages = iter(sorted(messages, key=self.scorer.when))
             while batch := list(islice(messages, batch_size)):
                 self._settle(batch)
                 if progress:
                     progress(self.accounts)
+            self.dead_letters.write([])  # so that those of an earlier replay do not stand beside a table without any
             self.table.close()
         except BaseException:
             self.table.abandon()

@@ -7,12 +7,14 @@ letters together are what was consumed.
 import base64
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgl_broker.errors import StateError
+from dgl_broker.outputs.records import as_json
 
 SCORE_FIELDS = [
     ("survey", pa.string()),
@@ -110,41 +112,98 @@ class ScoreTable:
     def close(self):
         """Write what is left and put the table in its place."""
         self._flush()
-        self._writer.close()
-        os.replace(self._partial, self.path)
+        try:
+            self._writer.close()
+            os.replace(self._partial, self.path)
+        except OSError as error:
+            raise StateError(f"{self.path}: cannot be written: {error}") from error
 
     def abandon(self):
         """Leave no half table behind."""
-        self._writer.close()
+        with suppress(OSError):  # a full disk: what stopped the replay is told, not this
+            self._writer.close()
         self._partial.unlink(missing_ok=True)
 
 
-def _as_json(packet):
-    """A row of a table, or one alert of a container of many, as JSON: there are no bytes of its own to keep."""
-    record = getattr(packet, "row", None) or getattr(packet, "record", None)
+def write_columns(path, columns):
+    """A Parquet table of columns as a score table has them, and `row`, whole or not at all.
 
-    def plain(value):
-        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    Parameters
+    ----------
+    path : Path
+    columns : dict of str to sequence
+        NaN and None are null.
 
-    return json.dumps(record, default=plain).encode()
+    Raises
+    ------
+    StateError
+        If it cannot be written.
+    """
+    kinds = {"row": pa.int64(), **dict(SCORE_FIELDS)}
+    table = pa.table({name: pa.array(values, kinds[name], from_pandas=True) for name, values in columns.items()})
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, partial, compression="zstd")
+        os.replace(partial, path)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error}") from error
+
+
+def _plain(value):
+    """What JSON can say: bytes as base64, times and the like as text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _content(message):
+    """The bytes of a message; a row of a table, or one alert of a container of many, has none of its own and becomes JSON."""
+    if message.value or message.packet is None:
+        return message.value
+    record = getattr(message.packet, "row", None) or getattr(message.packet, "record", None)
+    return as_json(_plain(record)).encode()
 
 
 class DeadLetterFolder:
-    """Undecodable messages as files, and `index.jsonl` with why; made when the first one comes."""
+    """Undecodable messages as files, and `index.jsonl` with why; made when the first one comes.
+
+    What an earlier replay left in the folder goes when the first outcomes come, as its table does: what lies there belongs to
+    the table beside it.
+    """
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        self.index = self.folder / "index.jsonl"
         self.count = 0
+        self._is_cleared = False
 
     def write(self, outcomes):
         """Keep the bytes of the dead-lettered ones."""
-        for outcome in outcomes:
-            if outcome.status == "dead_lettered":
-                self._keep(outcome)
+        try:
+            self._clear()
+            for outcome in outcomes:
+                if outcome.status == "dead_lettered":
+                    self._keep(outcome)
+        except OSError as error:
+            raise StateError(f"{self.folder}: cannot be written: {error}") from error
+
+    def _clear(self):
+        if not self._is_cleared and self.index.is_file():
+            for old in self.folder.glob("[0-9]" * 8 + ".bin"):
+                old.unlink()
+            self.index.unlink()
+            with suppress(OSError):  # something else lies there
+                self.folder.rmdir()
+        self._is_cleared = True
 
     def _keep(self, outcome):
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{self.count:08d}.bin"
+        name, content = f"{self.count:08d}.bin", _content(outcome.message)
         entry = {
             "file": name,
             "source": outcome.message.source,
@@ -152,13 +211,9 @@ class DeadLetterFolder:
             "reason": outcome.reason,
             "error": outcome.error,
             "traceback": outcome.traceback,
-            "bytes": len(outcome.message.value),
+            "bytes": len(content),
         }
-        content = outcome.message.value or _as_json(outcome.message.packet)
-        try:
-            (self.folder / name).write_bytes(content)
-            with (self.folder / "index.jsonl").open("w" if self.count == 0 else "a") as index:
-                index.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise StateError(f"{self.folder}: cannot be written: {error}") from error
+        (self.folder / name).write_bytes(content)
+        with self.index.open("a") as index:
+            index.write(json.dumps(entry) + "\n")
         self.count += 1

@@ -19,9 +19,7 @@ COLUMNS = ("p_no_lens", "p_lens", "p_lensed_sn_ia", "p_lensed_sn_cc", "p_lsn", "
 
 def run(args):
     """Score; the exit code. Samples that are constant or not finite have status `refused` and no scores."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    from dgl_broker.archive.sinks import write_columns
     from dgl_broker.scorer import Scorer
 
     scorer = Scorer(bundle=args.bundle, device=args.device, prevalence=args.prevalence)
@@ -29,19 +27,28 @@ def run(args):
     scores = scorer.score_arrays(images, light_curves)
     n = len(scores)
     table = {
-        "row": pa.array(range(n), pa.int64()),
+        "row": list(range(n)),
         "status": ["scored" if ok else "refused" for ok in scores.usable],
-        "reason": [None if ok else "constant_stamp" for ok in scores.usable],
+        "reason": [_reason(x, y) if not ok else None for x, y, ok in zip(images, light_curves, scores.usable)],
     }
-    table |= {name: pa.array(scores.column(name), pa.float64(), from_pandas=True) for name in COLUMNS}
+    table |= {name: scores.column(name) for name in COLUMNS}
     table |= {
         "bundle_id": [scorer.bundle_id] * n,
         "bundle_sha256": [scorer.bundle_sha256] * n,
         "device": [scorer.device_name] * n,
     }
-    pq.write_table(pa.table(table), args.out, compression="zstd")
+    write_columns(args.out, table)
     print(f"{args.out}: {int(scores.usable.sum())} of {n} samples scored with {scorer.bundle_id}")
     return 0
+
+
+def _reason(image, light_curve):
+    """Why a sample is refused, in the words of the stream."""
+    import numpy as np
+
+    if not (np.isfinite(image).all() and np.isfinite(light_curve).all()):
+        return "not_finite"
+    return "constant_stamp" if image.min() == image.max() else "constant_light_curve"
 
 
 def _load(path):
