@@ -213,7 +213,7 @@ def test_what_the_cuts_say_stays_with_an_alert_that_cannot_be_scored():
     found = target.score([lsst_message(asteroid), lsst_message(bare)])
     assert [o.reason for o in found] == ["solar_system", "bad_cutout"]
     for outcome in found:
-        assert outcome.cuts == {"bright.survey": True, "bright.snr": True, "bright.n_detections": False}
+        assert outcome.cuts == {"bright.survey": True, "bright.snr": True, "bright.n_detections": True}
 
 
 def test_a_message_without_a_value_is_a_dead_letter_and_what_is_no_message_a_type_error():
