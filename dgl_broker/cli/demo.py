@@ -5,7 +5,6 @@ from pathlib import Path
 
 HELP = "a simulated night through the real pipeline on an embedded Kafka, with a page to look at"
 ALERTS = 2000  # of all surveys together: about a minute on two cores
-SUMMARIES_EVERY = 5.0  # s, where the output is no terminal
 
 
 def _count(text):
