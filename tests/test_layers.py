@@ -1,6 +1,7 @@
 """Imports run downwards only, each third party has its door, and what must start without torch does."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,13 @@ LAYERS = [
 DOORS = {
     "confluent_kafka": {"stream", "librdkafka"},
     "redis": {"companions"},
+    "cramjam": {"wire"},
+    "zstandard": {"wire"},
+    "pydantic": {"settings", "settings_model"},
+    "sklearn": {"model", "training"},
+    "astropy": {"photometry"},
+    "pyarrow": {"archive", "training"},
+    "torch": {"model", "training", "evaluation", "cli"},  # cli: the number of threads of train and evaluate
     "fastavro": {"wire", "surveys"},  # surveys: the writers of simulated packets
     "requests": {"wire", "outputs", "stream"},
     "prometheus_client": {"observe"},
@@ -94,6 +102,15 @@ def test_third_parties_have_one_door():
             if first in DOORS and room not in DOORS[first]:
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {first}")
     assert not wrong
+
+
+def test_every_third_party_is_required_by_the_package():
+    text = (PACKAGE.parent / "setup.py").read_text()
+    required = {name.lower().replace("-", "_") for name in re.findall(r'"([A-Za-z][\w-]*)>=', text)}
+    names = {name.split(".")[0] for path, _ in modules() for name in imported(path)} - {"dgl_broker", "__future__"}
+    other_name = {"sklearn": "scikit_learn", "yaml": "pyyaml"}
+    third_parties = {n for n in names if n not in sys.stdlib_module_names}
+    assert len(third_parties) > 15 and {n for n in third_parties if other_name.get(n, n) not in required} == set()
 
 
 def test_no_room_is_crowded():
