@@ -218,7 +218,14 @@ def test_registry_that_is_not_there_stops_the_process(naps):
 
 @pytest.mark.parametrize(
     "status, body",
-    [(404, "<html>not found</html>"), (404, {"detail": "Not Found"}), (200, "<html>welcome</html>"), (401, {}), (403, {})],
+    [
+        (404, "<html>not found</html>"),
+        (404, {"detail": "Not Found"}),
+        (200, "<html>welcome</html>"),
+        (200, ["AVRO"]),
+        (401, {}),
+        (403, {}),
+    ],
 )
 def test_answer_that_is_no_registrys_concerns_all_messages(registry, open_registry, status, body):
     registry.answers["/schemas/ids/1000"] = (status, body)

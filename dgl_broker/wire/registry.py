@@ -61,7 +61,7 @@ class RegistrySchemas:
         ------
         ServiceFailed, InputUnavailable
         """
-        self._get("/schemas/types", "its types")
+        self._get("/schemas/types", "its types", list)
 
     def writer_schema(self, number):
         """The `WriterSchema` of an id.
@@ -108,8 +108,8 @@ class RegistrySchemas:
             self._add_references(found, named, seen)
             named.add(_schema_of(found, what))
 
-    def _get(self, path, what):
-        """JSON object of an answer, or None where the registry says that there is none."""
+    def _get(self, path, what, kind=dict):
+        """JSON object (or list) of an answer, or None where the registry says that there is none."""
         problem = None
         for attempt in range(self.retries + 1):
             if attempt:
@@ -124,10 +124,10 @@ class RegistrySchemas:
             if answer.status_code in PASSING_STATUS:
                 problem = f"status {answer.status_code}"
                 continue
-            return self._content(answer, what)
+            return self._content(answer, what, kind)
         raise ServiceFailed(f"{self}: {what}: {problem}, {self.retries + 1} times")
 
-    def _content(self, answer, what):
+    def _content(self, answer, what, kind=dict):
         if answer.status_code in (401, 403):
             raise InputUnavailable(
                 f"{self}: {what}: not allowed (status {answer.status_code}); user and password are asked for"
@@ -138,7 +138,7 @@ class RegistrySchemas:
             content = None
         if answer.status_code == 404 and isinstance(content, dict) and content.get("error_code") in NOT_FOUND_CODES:
             return None
-        if answer.status_code != 200 or not isinstance(content, dict | list):
+        if answer.status_code != 200 or not isinstance(content, kind):
             raise InputUnavailable(f"{self}: {what}: status {answer.status_code}, no answer of a schema registry")
         return content
 
