@@ -90,6 +90,12 @@ def test_a_row_that_no_survey_fits_is_kept_with_its_ids_exact(bundles, tmp_path)
     ]
 
 
+@pytest.mark.parametrize("option", [["--batch-size", "0"], ["--out", "."], ["--prevalence", "1"], ["--device", "tpu"]])
+def test_options_that_make_no_sense_are_exit_code_2(bundles, tmp_path, capsys, option):
+    code = main(["replay", str(DATA), "--survey", "ztf", "--bundle", bundles["ztf"], "--out", f"{tmp_path}/s.parquet", *option])
+    assert code == 2 and option[0].strip("-") in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_replay_of_what_is_not_there_leaves_no_half_table(bundles, tmp_path, capsys):
     for option in ([], ["--companions"]):
         code = main(["replay", str(DATA / "2475433850315015009.avro"), str(tmp_path / "nowhere"), "--survey", "ztf", "--bundle",

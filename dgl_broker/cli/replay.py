@@ -37,6 +37,8 @@ def run(args):
     from dgl_broker.observe.summary import summary_text, write_summary
     from dgl_broker.scorer import Scorer
 
+    if args.out.is_dir():
+        raise ConfigError(f"--out {args.out}: a folder, expected a file such as scores.parquet")
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size {args.batch_size}, expected 1 or more")
     scorer = Scorer(
