@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from make_alerts import alert_card, fits_bytes, gaussian, light_curve, lsst_alert, wcs_cards
+from packets import DATA
 
+from dgl_broker import surveys, wire
 from dgl_broker.alert import DETECTION, FORCED, UPPER_LIMIT, Cutouts
 from dgl_broker.errors import ConfigError, NotScorable
 from dgl_broker.example import Example, ExampleSpec, build_examples, stack
+from dgl_broker.model.untrained import untrained_card
 
 SPEC = ExampleSpec.from_card(alert_card())
 
@@ -139,6 +142,23 @@ def test_examples_are_equal_to_the_bit_in_any_company_and_order():
                 for part in ("image", "light_curve", "context"):
                     assert np.array_equal(getattr(alone, part), getattr(other, part)), (n, part)
                 assert alone.completeness == other.completeness
+
+
+@pytest.mark.parametrize("survey, at_least", [("ztf", 4), ("lsst", 3)])
+def test_examples_of_real_alerts_are_equal_to_the_bit_in_any_company(survey, at_least):
+    spec = ExampleSpec.from_card(untrained_card(survey))
+    found = [p for f in sorted(DATA.glob("*.avro")) for p, _ in wire.decode_all(f.read_bytes()) if isinstance(p, wire.Packet)]
+    alerts = [surveys.read_alert(p) for p in found if p.survey == survey]
+    together, backwards = build_examples(alerts * 9, spec), build_examples(alerts[::-1], spec)[::-1]
+    alone = [build(alert, spec) for alert in alerts]
+    assert sum(isinstance(e, Example) for e in alone) >= at_least
+    for n, example in enumerate(alone):
+        for other in (together[n], together[-len(alone) + n], backwards[n]):
+            assert type(other) is type(example)
+            if isinstance(example, Example):
+                for part in ("image", "light_curve", "context"):
+                    assert np.array_equal(getattr(example, part), getattr(other, part)), (alerts[n].name, part)
+                assert other.completeness == example.completeness
 
 
 def test_context_names_the_host_and_says_what_is_unknown():
