@@ -12,7 +12,7 @@ def add_parser(subparsers):
     parser.add_argument("--survey", choices=["lsst", "ztf"], help="whose default bundle")
     parser.add_argument("--data", action="append", required=True, metavar="DIR", help="shards of examples, or a paper set")
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="report.json, summary.txt and scores.npz go there"
+        "--out", required=True, type=Path, metavar="DIR", help="index.html, report.json, summary.txt and scores.npz go there"
     )
     parser.add_argument("--split", default="test", help="the split that is judged")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -24,6 +24,7 @@ def add_parser(subparsers):
     parser.add_argument("--no-ablation", action="store_true", help="do not take inputs away")
     parser.add_argument("--no-fusions", action="store_true", help="do not fit the other ways to fuse on the split calibration")
     parser.add_argument("--compare", type=Path, metavar="REPORT", help="report folder of another bundle on the same rows")
+    parser.add_argument("--result", type=Path, metavar="FILE", help="the report without curves as well, for docs/results/")
     parser.add_argument(
         "--into-card", action="store_true", help="write the headline numbers onto the bundle's card (its hash changes)"
     )
@@ -38,7 +39,8 @@ def run(args):
     import torch
 
     from dgl_broker.evaluation.compare import compare_reports
-    from dgl_broker.evaluation.run import evaluate, write_report
+    from dgl_broker.evaluation.results import write_result
+    from dgl_broker.evaluation.run import evaluate, plain, write_report
     from dgl_broker.evaluation.text import summary
     from dgl_broker.model.device import choose_device
     from dgl_broker.training.progress import bar
@@ -66,6 +68,8 @@ def run(args):
     if args.compare:
         report["comparison"] = compare_reports(args.compare, scored, test.labels, card)
     write_report(args.out, report, scored, test.labels)
+    if args.result:
+        write_result(args.result, plain(report))
     if args.into_card:
         _into_card(predictor, report)
     print(summary(report))

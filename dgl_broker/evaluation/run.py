@@ -16,10 +16,12 @@ from dgl_broker.evaluation.goals import alert_goals
 from dgl_broker.evaluation.measures import tpr_at_fpr
 from dgl_broker.evaluation.objects import Objects
 from dgl_broker.evaluation.operating import in_mix
+from dgl_broker.evaluation.page import report_page
 from dgl_broker.evaluation.paper import PUBLISHED_ACCURACY, evaluate_paper
 from dgl_broker.evaluation.report import evaluate_alerts
 from dgl_broker.evaluation.scoring import score_table
 from dgl_broker.evaluation.text import summary
+from dgl_broker.html.page import write_page
 
 WORKING_POINTS = (("hard", 1e-2), ("stream", 1e-3))
 COMPARED_AT = (3, 7)  # detections at which inputs and ways to fuse are compared
@@ -123,7 +125,7 @@ def evaluate(predictor, card, test, *, device="cpu", precision=None, calibration
         "machine": f"{platform.machine()} {platform.system()}, device {device}",
         "bundle": {"id": predictor.id, "sha256": getattr(predictor, "sha256", None), "kind": card["kind"], "survey": survey},
         "training": card.get("training") if is_bundle else predictor.about,
-        "data": {"folders": [str(f) for f in folders], "rows": len(test), "counts": refusals},
+        "data": {"folders": [Path(f).name for f in folders], "rows": len(test), "counts": refusals},
     }
     if card["kind"] == "paper":
         report["paper"] = {**evaluate_paper(scored, labels), "published_accuracy": PUBLISHED_ACCURACY.get(_set_of(card["id"]))}
@@ -149,17 +151,18 @@ def _set_of(bundle_id):
 
 
 def write_report(out, report, scored, labels):
-    """Write `report.json`, `summary.txt` and `scores.npz` (rows of the test set, to compare bundles on them) to a folder."""
-    out = Path(out)
+    """Write `index.html`, `report.json`, `summary.txt` and `scores.npz` (by test row, to compare bundles) to a folder."""
+    out, made = Path(out), plain(report)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
+        (out / "report.json").write_text(json.dumps(made, indent=1, allow_nan=False) + "\n")
         (out / "summary.txt").write_text(summary(report) + "\n")
         names = ("seed", "system", "object_id", "alert_id", "class", "kind", "n_detections", "precut")
         columns = {name: np.asarray(labels[name]) for name in names}
         np.savez_compressed(out / "scores.npz", log_odds=scored.log_odds, class_index=scored.class_index, **columns)
     except OSError as error:
         raise StateError(f"{out}: report cannot be written: {error}") from error
+    write_page(out / "index.html", report_page(made))
 
 
 def plain(value):
