@@ -2,7 +2,7 @@
 
 Exit codes: 0 finished (refusals and dead letters included), 2 usage or configuration, 3 input or schema unavailable,
 4 device unavailable, 5 a service failed too often in a row, 6 state or disk, 7 refused by a guard, 8 `--strict` and
-something was dead-lettered, 130/143 signals, 1 anything unforeseen.
+something was dead-lettered, or an audit found inputs without an outcome, 130/143 signals, 1 anything unforeseen.
 """
 
 import argparse
@@ -16,6 +16,8 @@ VERBS = {
     "demo": "a simulated night through the real pipeline on an embedded Kafka, with a page to look at",
     "run": "the streaming filter: Kafka in, scores and candidates out",
     "replay": "archived alerts through the same pipeline, scores to a table",
+    "deadletters": "what could not be read: list it, show it, replay it after a fix",
+    "audit": "whether every input of a window of time has its outcome",
     "score": "images and light curves as arrays through a paper bundle",
     "inspect": "one packet: the alert, what the network sees, why it is or is not scorable",
     "check-config": "every problem of a configuration at once",
