@@ -1,5 +1,6 @@
 """The audit: every input of a window has its outcome, or is on the list with the reason why not."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fastavro
 import pytest
 from fake_scorer import FakeScorer
 
@@ -220,3 +222,59 @@ def test_missing_input_topic_is_no_empty_window(place):
     read = one.settings.input.model_copy(update={"topics": [f"{one.name}.nowhere"]})
     with pytest.raises(InputUnavailable, match="nowhere"):
         audit(one, settings=one.settings.model_copy(update={"input": read}))
+
+
+@pytest.mark.kafka
+def test_real_packets_from_a_missing_schema_to_replay_and_audit(place, tmp_path):
+    """The real Scorer throughout, also where inputs without an outcome are judged; our records framed by a registry."""
+    pytest.importorskip("lsst.alert.packet", reason="lsst-alert-packet has the official schemas")
+    from kafka import flow
+    from kafka.registry import Registry, official_lsst_schemas
+
+    from dgl_broker.settings_model import Settings
+    from dgl_broker.stream.redelivery import Redelivery
+    from dgl_broker.stream.stopping import Stop
+    from dgl_broker.stream.worker import Worker
+
+    bundle, templates, registry = flow.tiny_bundle(tmp_path / "bundle", "lsst", 0.2), flow.LsstTemplates(), Registry()
+    none = flow.filter_file(tmp_path / "none.yaml", "lsst", {"n_detections": {"min": 1_000_000}}, 0.0, bundle.sha256)
+    how = {"survey": "lsst", "bundle": str(tmp_path / "bundle"), "output": {"registry": registry.url}}
+    blind = place(**how, filters=[])
+    flow.produce(blind.servers, f"{blind.name}.in", [templates.packet(n) for n in range(6)], 2)
+    worker = Worker(blind.settings, Stop())
+    worker.run(until_eof=True)
+    assert worker.summary()["dead_lettered_by_reason"] == {"unknown_schema": 6}
+
+    registry.schemas |= official_lsst_schemas()
+    raw = {**blind.raw, "input": {**blind.raw["input"], "schemas": registry.url}}
+    seeing = Settings.model_validate(raw)
+    assert Redelivery(seeing, Stop()).replay()["scored"] == 6
+    records = [registry_record(m, registry) for m in blind.messages("scores")]
+    assert {r["alert_id"] for r in records} == {templates.alert_id(n) for n in range(6)}
+    report = audit(blind, settings=seeing)
+    assert (report["dead_lettered_and_replayed"], report["unreadable_outputs"], report["complete"]) == (6, 0, True)
+
+    flow.produce(blind.servers, f"{blind.name}.in", [templates.packet(n) for n in range(6, 12)], 2)
+    commit(blind, {0: 6, 1: 6})
+    report = real_audit(seeing)
+    assert report["lost"] == 6
+    assert {row["alert_id"] for row in report["listed"]["lost"]} == {str(templates.alert_id(n)) for n in range(6, 12)}
+    report = real_audit(Settings.model_validate({**raw, "filters": [str(none)]}))
+    assert report["refused_unpublished_by_reason"] == {"precut.n_detections": 6} and report["complete"]
+    registry.close()
+
+
+def real_audit(settings):
+    """The report with the Scorer that the settings ask for."""
+    from dgl_broker.stream.audit import Audit
+    from dgl_broker.stream.stopping import Stop
+
+    now = time.time_ns() // 1_000_000
+    return Audit(settings, Stop()).audit(now - HOUR_MS, now + HOUR_MS)
+
+
+def registry_record(message, registry):
+    """A framed record by fastavro and the registry's schema."""
+    number = int.from_bytes(message.value()[1:5], "big")
+    schema = fastavro.parse_schema(registry.schemas[number])
+    return fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), schema)
