@@ -53,7 +53,7 @@ def test_environment_overrides_sections_and_kafka_keys(write):
         "DGL_BROKER__KAFKA__GROUP_ID": "broker-dgl",
         "DGL_BROKER__KAFKA__SASL_PASSWORD": "[not: yaml",
         "DGL_BROKER__KAFKA__SESSION_TIMEOUT_MS": "9000",
-        "HOME": "/root",
+        "HOME": "/home/someone",
     }
     settings = load_settings(write(), environ)
     assert (settings.device, settings.batch.max_alerts, settings.prevalence) == ("cuda:1", 12, 1e-7)
