@@ -189,6 +189,14 @@ def test_with_results_each_stands_in_its_row_and_the_rest_as_not_run(alert, pape
     assert re.search(r"supernova switched off, physical profile \| .* \| 33\.3 \| .* \| \*\*no\*\* \|", main)
 
 
+def test_a_run_of_another_name_is_shown_and_fills_no_row(paper, tmp_path):
+    write_result(tmp_path / "lsst_wide_small.json", paper.report)
+    main = pages(tmp_path)["results.md"]
+    assert "| further: lsst_wide_small | " in main and "| LSST-wide, ours, full size | not run |" in main
+    assert f"0 of {len(ROWS)} results are in" in main and "### Further: lsst_wide_small: confusion" in main
+    assert "Nothing has been run" not in main
+
+
 def test_notes_go_where_they_belong_and_no_other_is_swallowed(alert, tmp_path):
     write_result(tmp_path / "lsst.json", alert.report)
     (tmp_path / "notes").mkdir()

@@ -170,11 +170,13 @@ def roc(alerts):
         found, least = [], 0.1
         for at in tables:
             curve = at.get("roc") or {"fpr": []}
-            if at["at"] in (1, 3, 5, 7, 10) and curve["fpr"]:
+            if at["at"] in (1, 3, 5, 7, 10) and curve["fpr"] and curve["fpr"][0] < 1:
                 found.append(Series(f"detection {at['at']}", curve["fpr"], curve["tpr"]))
                 least = min(least, curve["fpr"][0])
         if not found:
-            blocks.append(card(nothing("No negatives, or no lensed supernovae, at these detections."), title=MIX_NAMES[mix]))
+            blocks.append(
+                card(nothing("Too few negatives, or no lensed supernovae, at these detections."), title=MIX_NAMES[mix])
+            )
             continue
         x = Axis("false-positive rate", least, 1.0, "log")
         plot = plot_lines(found, x, SHARE, f"ROC, {MIX_NAMES[mix]}", dots=False, height=340)

@@ -23,7 +23,8 @@ class Row:
 def _alert_rows(survey):
     said = survey.upper()
     return (
-        Row(survey, f"{said} alert bundle, full size, the one that ships", survey),
+        Row(survey, f"{said} alert bundle that ships, whatever its size", survey),
+        Row(f"{survey}_full", f"{said} alert bundle, full size (the same, where that is what ships)", survey),
         Row(f"{survey}_quarter_2", f"{said} alert bundle, quarter size, second seed", survey),
         Row(f"{survey}_quarter_3", f"{said} alert bundle, quarter size, third seed", survey),
         Row(f"{survey}_paper_width", f"{said} alert bundle at the published widths: what the narrowing costs", survey),

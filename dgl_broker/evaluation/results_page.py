@@ -52,7 +52,7 @@ def results_page(results, notes):
         "Completeness (TPR) is in per cent of objects; a rate below 3 over the effective number of negatives is never printed. "
         "The *hard* mix (every hard kind equally often) and the *stream* mix (all kinds by their rates in the sky, after the "
         "shipped pre-cuts) are never mingled.",
-        f"**{done} of {len(wanted)} results are in.** {'' if done else NOTHING_RUN}What is not in is listed at the end.",
+        f"**{done} of {len(wanted)} results are in.** {'' if results else NOTHING_RUN}What is not in is listed at the end.",
     ]
     blocks = [
         *intro,
@@ -143,7 +143,7 @@ def alert_rows(rows, results, survey):
     """Alert bundles and baselines side by side at a few working points."""
     heads = ["", *(f"{mix}, {fpr_name(fpr)}, k = {at}" for mix, fpr, at in WORKING_POINTS), "ECE"]
     body = []
-    further = [n for n, r in results.items() if is_further(n) and r.get("bundle", {}).get("survey") == survey]
+    further = [n for n, r in results.items() if is_further(n) and "alerts" in r and r["bundle"]["survey"] == survey]
     for name, what in [(row.name, row.what) for row in rows] + [(n, f"further: {n}") for n in further]:
         found = results.get(name)
         if found is None:

@@ -77,7 +77,7 @@ def contaminants(alerts, mix):
     if not found:
         return None
     rows = []
-    for kind, v in sorted(found[0]["kinds"].items(), key=lambda item: -(item[1]["rate"] or 0)):
+    for kind, v in sorted(found[0]["kinds"].items(), key=lambda item: -(item[1]["rate"] or item[1]["interval"][1] * 1e-6)):
         lo, hi = v["interval"]
         cell = f"below {rate(hi)}" if v["rate"] is None else f"{rate(v['rate'])} ({rate(lo)}-{rate(hi)})"
         rows.append([kind_name(kind), count(v["n"]), count(v["n_false"]), cell])
