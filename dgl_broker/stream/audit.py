@@ -106,8 +106,9 @@ class Audit(LookingBack):
             outputs = RangeReader(s.kafka, s.group_id, failures, s.service.timeout_s, **isolation)
             closing.callback(outputs.close)
             window, retention = self._window(inputs, from_ms, to_ms)
-            self._read_outputs(outputs, window, from_ms - SKEW_MS)
+            # Before the outputs: what is committed by now has its outcome there; a filter that runs meanwhile goes on.
             committed = inputs.committed(list(window.ranges))
+            self._read_outputs(outputs, window, from_ms - SKEW_MS)
             judge = _Judge(self, closing)
             for place, (first, end) in window.ranges.items():
                 self._read_inputs(inputs, window, place, first, end, committed[place], judge)

@@ -1,5 +1,6 @@
 """Ranges of topics read without a group: for looking back at what went in and what came out."""
 
+import logging
 import time
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
@@ -9,6 +10,7 @@ from dgl_broker.stream.clients import make_consumer
 from dgl_broker.stream.cluster import DENIED, Cluster
 from dgl_broker.stream.starting import start_offsets
 
+log = logging.getLogger(__name__)
 POLL_S = 0.5
 FETCH_WAIT_MS = 10
 
@@ -32,13 +34,17 @@ class RangeReader:
     def __init__(self, kafka, group_id, failures, timeout_s=30.0, **overrides):
         # A fetch that waits for more at a partition's end holds up every other question on the same connection.
         self.consumer = make_consumer(kafka, group_id, **{"fetch.wait.max.ms": FETCH_WAIT_MS, **overrides})
+        # Asked under read_committed, a partition ends where the first open transaction begins, and a transaction stays open
+        # for a moment after its commit was answered: the true end is asked for, and what is open waited for.
+        self._asker = make_consumer(kafka, group_id, **{**overrides, "isolation.level": "read_uncommitted"})
         self.failures = failures
         self.timeout_s = timeout_s
-        self.cluster = Cluster(self.consumer, failures, min(timeout_s, 10.0))
+        self.cluster = Cluster(self._asker, failures, min(timeout_s, 10.0))
 
     def close(self):
         """Let go of the connections."""
         self.consumer.close()
+        self._asker.close()
 
     def places(self, topics):
         """(topic, partition) of those of `topics` that exist, in order.
@@ -64,7 +70,7 @@ class RangeReader:
     def _at(self, places, when_ms, marks):
         while True:
             try:
-                return start_offsets(self.consumer, places, when_ms, marks.get, min(self.timeout_s, 10.0))
+                return start_offsets(self._asker, places, when_ms, marks.get, min(self.timeout_s, 10.0))
             except KafkaException as error:
                 self.failures.failed("kafka", f"offsets for times: {error.args[0].str()}")
 
@@ -104,11 +110,14 @@ class RangeReader:
             self.consumer.unassign()
 
     def _until(self, place, first, end):
-        heard = time.monotonic()
+        heard, held = time.monotonic(), None
         while True:
             message = self.consumer.poll(POLL_S)
             if message is None:
                 if time.monotonic() - heard > self.timeout_s:
+                    if held is not None:
+                        log.warning("%s[%d]: a transaction is open at offset %d; not read beyond", *place, held)
+                        return
                     self.failures.failed("kafka", f"{place[0]}[{place[1]}]: nothing came for {self.timeout_s:g} s")
                     heard = time.monotonic()
                 continue
@@ -118,10 +127,13 @@ class RangeReader:
                     return
                 if message.offset() >= first:
                     yield message
+                held = None
                 if message.offset() + 1 >= end:
                     return
             elif error.code() == KafkaError._PARTITION_EOF:
-                return
+                if message.offset() >= end:
+                    return
+                held = message.offset()
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 # Retention overtook us: on with what is left.
                 low, _ = self.cluster.watermarks(place)
