@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,13 @@ def test_the_page_lies_in_this_folder_by_default(capsys, tmp_path, monkeypatch):
 
 def test_scores_of_a_bundle_are_shown_and_untrained_ones_marked(tmp_path):
     from dgl_broker.model import save_bundle, untrained_bundle
+    from dgl_broker.selection import load_filter
 
+    untuned = replace(load_filter("lensed_sn_ztf"), bundle_sha256=None)  # the shipped one belongs to the shipped bundle
     bundle = untrained_bundle("ztf", seed=3)
     save_bundle(tmp_path / "b", bundle.card, bundle.networks, bundle.fusion)
     message = pick_message(DATA / "alerts" / "1105522281015015000.avro")
-    found = inspect_message(message, bundle=tmp_path / "b", filters=["lensed_sn_ztf"])
+    found = inspect_message(message, bundle=tmp_path / "b", filters=[untuned])
     assert found.outcome.status == "scored"
     out = io.StringIO()
     print_inspection(found, out)

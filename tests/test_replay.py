@@ -125,8 +125,9 @@ def test_the_batch_size_changes_no_row(bundles, tmp_path):
                 assert a == b, name
 
 
-def test_ungated_writes_a_column_for_each_cut(bundles, tmp_path):
+def test_ungated_writes_a_column_for_each_cut(tmp_path):
     args = (DATA, "--filters", "lensed_sn_ztf")
+    bundles = {"ztf": "default"}  # the one that the shipped filter is tuned for
     _, gated, _ = replay(bundles, "ztf", tmp_path / "g.parquet", *args)
     _, ungated, _ = replay(bundles, "ztf", tmp_path / "u.parquet", *args, "--ungated")
     cuts = [c for c in ungated.column_names if c.startswith("cut.lensed_sn_ztf.")]
