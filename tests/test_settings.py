@@ -203,8 +203,8 @@ def test_check_config_looks_for_the_things_that_are_named(write, capsys, monkeyp
 def test_page_of_the_configuration_lists_every_key_with_its_default():
     from pathlib import Path
 
-    from dgl_broker.settings import _section_of
     from dgl_broker.settings_model import Desc, Settings
+    from dgl_broker.settings_reading import _section_of
 
     def rows(model, prefix=""):
         for name, field in model.model_fields.items():
