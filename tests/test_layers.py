@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "dgl_broker"
 LAYERS = [
     {"errors", "message_id"},
     {"alert", "scores", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
-    {"stamps", "stamp_quality", "light_curve", "north_up", "wire"},
+    {"nights", "stamps", "stamp_quality", "light_curve", "north_up", "wire"},
     {"surveys", "companions", "context"},
     {"example", "companion_desk"},
     {"paper_example", "html"},
