@@ -28,6 +28,7 @@ COLUMNS = (  # noqa: SIM905
     "posterior prevalence p_value p_value_floor stratum member_p_lsn spread bands_used n_epochs companion_alert_ids verdicts "
     "bundle_id bundle_sha256 calibration_id device precision message_id source source_row"
 ).split()
+STREAM_FIELDS = ("arrived_ms", "published_ms", "magnitude", "injected")
 LARGEST = 2**63 - 1
 MESSAGE = Message(b"packet", "alerts", 3, 17, b"key", 1_795_312_800_000, (("producer_timestamp", b"1"), ("odd", None)))
 
@@ -62,11 +63,18 @@ def publisher(tmp_path, **changes):
     return Publisher(topics, forms, Provenance("ztf", "fake", BUNDLE), **given)
 
 
-def test_record_has_the_columns_of_the_table_and_two_times():
+def test_record_has_the_columns_of_the_table_and_what_readers_of_the_stream_need():
     record = score_record(scored(), published_ms=5)
-    assert set(record) == {*COLUMNS, "arrived_ms", "published_ms"}
+    assert set(record) == {*COLUMNS, *STREAM_FIELDS}
     assert set(table_row(record)) == set(COLUMNS)
-    assert [f["name"] for f in load_schema("score")["fields"]] == [*COLUMNS, "arrived_ms", "published_ms"]
+    assert [f["name"] for f in load_schema("score")["fields"]] == [*COLUMNS, *STREAM_FIELDS]
+
+
+def test_record_says_how_bright_the_trigger_is_and_whether_it_is_real():
+    record = score_record(scored(alert=alert(7, magnitude=np.float64(19.5), is_injected=True)))
+    assert read(ContainerForm(load_schema("score")).encode(record)) == record
+    assert (record["magnitude"], record["injected"]) == (19.5, True)
+    assert score_record(scored())["injected"] is None
 
 
 def test_ids_at_the_end_of_int64_come_back_exact():

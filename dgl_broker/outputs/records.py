@@ -31,6 +31,7 @@ SCORE_FIELDS = (
     "device",
     "precision",
 )
+STREAM_FIELDS = ("arrived_ms", "published_ms", "magnitude", "injected")  # in Avro alone
 EXACT_JSON_INTEGER = 2**53  # beyond it a reader that has only doubles rounds
 
 
@@ -109,6 +110,8 @@ def score_record(outcome, bundle_id=None, bundle_sha256=None, published_ms=None)
         source_row=message.offset if kafka else getattr(message, "source_row", None),
         arrived_ms=getattr(message, "timestamp_ms", None),
         published_ms=published_ms,
+        magnitude=_number(alert.facts.get("magnitude")),
+        injected=plain(alert.facts.get("is_injected")),
     )
     return record
 
@@ -137,8 +140,8 @@ def candidate_record(record):
 
 
 def table_row(record):
-    """A score record as a row of `scores.parquet`: verdicts as JSON text, and no times of publishing."""
-    row = {name: value for name, value in record.items() if name not in ("arrived_ms", "published_ms")}
+    """A score record as a row of `scores.parquet`: verdicts as JSON text, without what only a stream's readers need."""
+    row = {name: value for name, value in record.items() if name not in STREAM_FIELDS}
     return {**row, "verdicts": as_json(record["verdicts"])}
 
 
