@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from dgl_broker import __version__
+from dgl_broker.archive.fact_columns import FactColumns
 from dgl_broker.archive.sinks import DeadLetterFolder, ScoreTable
 from dgl_broker.archive.sources import read_messages
 from dgl_broker.observe.summary import Accounts, tally
@@ -20,7 +21,7 @@ class Replay:
     out : Path
         The score table; dead letters go to `<stem>.deadletters/` beside it.
     ungated : bool
-        Write one column for each pre-cut.
+        Write one column for each pre-cut, and for each fact that the pre-cuts speak of.
     in_order_of_time : bool
         Sort all messages by the alerts' times first, in memory: what companions need, since a store keeps the newest stamps.
     """
@@ -37,7 +38,7 @@ class Replay:
             "bundle_sha256": scorer.bundle_sha256,
             "filters": json.dumps([{"name": f.name, "version": f.version} for f in scorer.filters]),
         }
-        self.table = ScoreTable(self.out, self._row, cuts, metadata)
+        self.table = ScoreTable(self.out, self._row, cuts, metadata, FactColumns(scorer.filters, ungated))
         self.dead_letters = DeadLetterFolder(self.out.with_suffix(".deadletters"))
 
     def _row(self, outcome):

@@ -56,10 +56,15 @@ NEVER_NULL = {"survey", "alert_id", "status"}
 ROWS_A_GROUP = 20_000
 
 
-def table_schema(cut_columns=()):
-    """Arrow schema of a score table; `cut.<filter>.<criterion>` columns (bool, null where unknown) follow."""
+FACT_TYPES = {"number": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
+
+
+def table_schema(cut_columns=(), fact_columns=None):
+    """Arrow schema of a score table; `cut.<filter>.<criterion>` columns (bool, null where unknown) follow, then the facts."""
     fields = [pa.field(name, kind, nullable=name not in NEVER_NULL) for name, kind in SCORE_FIELDS]
-    return pa.schema(fields + [pa.field(f"cut.{name}", pa.bool_()) for name in cut_columns])
+    facts = {} if fact_columns is None else fact_columns.kinds
+    fields += [pa.field(f"cut.{name}", pa.bool_()) for name in cut_columns]
+    return pa.schema(fields + [pa.field(name, FACT_TYPES[kind]) for name, kind in facts.items()])
 
 
 class ScoreTable:
@@ -74,13 +79,15 @@ class ScoreTable:
         `<filter>.<criterion>`, one column each.
     metadata : dict of str to str
         Kept in the file: bundle, filters, program version.
+    fact_columns : dgl_broker.archive.fact_columns.FactColumns, optional
     """
 
-    def __init__(self, path, to_row, cut_columns=(), metadata=None):
+    def __init__(self, path, to_row, cut_columns=(), metadata=None, fact_columns=None):
         self.path = Path(path)
         self.to_row = to_row
         self.cut_columns = tuple(cut_columns)
-        self.schema = table_schema(self.cut_columns).with_metadata(metadata or {})
+        self.fact_columns = fact_columns
+        self.schema = table_schema(self.cut_columns, fact_columns).with_metadata(metadata or {})
         self._partial = self.path.with_name(self.path.name + ".part")
         self._rows = []
         self.n_rows = 0
@@ -96,6 +103,7 @@ class ScoreTable:
             if outcome.status != "dead_lettered":
                 row = self.to_row(outcome)
                 row |= {f"cut.{name}": outcome.cuts.get(name) for name in self.cut_columns}
+                row |= {} if self.fact_columns is None else self.fact_columns.of(outcome.alert)
                 self._rows.append(row)
         if len(self._rows) >= ROWS_A_GROUP:
             self._flush()
