@@ -27,6 +27,7 @@ VERBS = {
     "train": "train or refresh a bundle",
     "calibrate": "re-anchor the null of the p-values on a running stream",
     "evaluate": "judge a bundle on a test set",
+    "control": "what must not tell the classes apart, and what real alerts score",
 }
 
 

@@ -34,6 +34,9 @@ def add_parser(subparsers):
     parser.add_argument(
         "--recipe", choices=("physical", "published"), default="physical", help="of the paper sets (default physical)"
     )
+    parser.add_argument(
+        "--sn-off", action="store_true", help="paper sets: supernovae without flux, a control of what else tells the classes"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
 
 
@@ -46,12 +49,21 @@ def run(args):
         raise ConfigError(
             f"--n {args.n}, --seed {args.seed}, --alerts-per-object {args.alerts_per_object}: expected n >= 1, others >= 0"
         )
+    if args.sn_off and args.profile not in PAPER_SETS:
+        raise ConfigError(f"--sn-off: for the paper's sets ({', '.join(PAPER_SETS)}), not for {args.profile}")
     with bar(f"simulate {args.profile}", args.n, "systems") as advance:
         if args.profile in PAPER_SETS:
             from dgl_broker.sim.paper_sets import write_paper_set
 
             return write_paper_set(
-                args.profile, args.n, args.seed, args.out, recipe=args.recipe, workers=args.workers, progress=advance
+                args.profile,
+                args.n,
+                args.seed,
+                args.out,
+                recipe=args.recipe,
+                workers=args.workers,
+                progress=advance,
+                sn_off=args.sn_off,
             )
         from dgl_broker.sim.packet_files import write_packet_files
 
