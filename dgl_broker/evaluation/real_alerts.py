@@ -19,7 +19,7 @@ def real_alerts(table, chosen, leave_out=()):
     Returns
     -------
     dict
-        `n`, `scored`, `threshold`, `bundle`, `filter`, `quantiles` of the log-odds, and `above`: those at or over the threshold,
+        `n`, `scored`, `threshold`, `bundle`, `filter`, `quantiles` of the log-odds, and `above`: those at or over it,
         best first, with an empty `what` for whoever looked at them.
 
     Raises
