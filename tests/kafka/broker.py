@@ -1,4 +1,4 @@
-"""Apache Kafka for tests: its jars from Maven, one broker process on free loopback ports, ready in some seconds."""
+"""Apache Kafka for tests: its jars from Maven, one node or a cluster on free loopback ports, ready in some seconds."""
 
 import contextlib
 import fcntl
@@ -17,10 +17,11 @@ HERE = Path(__file__).parent
 # Kept between runs, and out of git.
 JARS = Path(os.environ.get("DGL_KAFKA_JARS") or HERE.parents[1] / ".tox/kafka/libs")
 START_S = 60.0
+CLUSTER_ID = "dGVzdC1jbHVzdGVyLWlkMQ"
 PROPERTIES = """
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+node.id={node}
+controller.quorum.{voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
@@ -40,6 +41,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 log.retention.check.interval.ms=1000
 log.segment.delete.delay.ms=500
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 """
 
 
@@ -71,17 +73,18 @@ def free_ports(n):
 
 
 class Topics:
-    """Topics of the broker at `bootstrap_servers`."""
+    """Topics of the broker at `bootstrap_servers`, each partition on `n_replicas` nodes."""
 
-    def __init__(self, bootstrap_servers):
+    def __init__(self, bootstrap_servers, n_replicas=1):
         self.bootstrap_servers = bootstrap_servers
+        self.n_replicas = n_replicas
         quiet = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}  # it may not be up yet
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, **quiet})
 
     def create_topic(self, name, n_partitions=1, **config):
         """A topic, there when this returns; dots of the configuration's keys as underscores."""
         settings = {k.replace("_", "."): str(v) for k, v in config.items()}
-        self.admin.create_topics([NewTopic(name, n_partitions, 1, config=settings)])[name].result(30)
+        self.admin.create_topics([NewTopic(name, n_partitions, self.n_replicas, config=settings)])[name].result(30)
 
     def add_partitions(self, name, n_partitions):
         """Bring a topic up to this many partitions, there when this returns."""
@@ -94,52 +97,46 @@ class Topics:
         self.admin.delete_topics([name])[name].result(30)
 
 
-class KafkaBroker(Topics):
-    """One broker, its data in `folder`. It can be stopped, started again, killed and halted.
+class Node:
+    """One Kafka process, its configuration, data and log in `folder`.
 
     Parameters
     ----------
     folder : path
-        For its configuration, data and log.
     jars : path
-    more : str
-        Further lines of server.properties.
+    properties : str
+        Its server.properties.
+    java : sequence of str
+        Further options of the virtual machine.
     """
 
-    def __init__(self, folder, jars, more=""):
+    def __init__(self, folder, jars, properties, java=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*"]
-        port, controller = free_ports(2)
-        super().__init__(f"127.0.0.1:{port}")
+        self._java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *java, "-cp", f"{jars}/*"]
         self.properties = self.folder / "server.properties"
-        text = PROPERTIES.format(port=port, controller=controller, data=self.folder / "data") + more
-        self.properties.write_text(text)
+        self.properties.write_text(properties)
         self.process = None
-        self._run(
-            "kafka.tools.StorageTool", "format", "--standalone", "-t", "dGVzdC1jbHVzdGVyLWlkMQ", "-c", str(self.properties)
-        )
-        self.start()
 
-    def _run(self, *command):
-        subprocess.run([*self._java, *command], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    def format(self, *arguments):
+        """Begin to make its storage ready: the process that does."""
+        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self.properties), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
-    def start(self):
-        """Start and wait until it answers."""
+    def launch(self):
+        """Start it, without waiting."""
         with open(self.folder / "broker.log", "ab") as log:
             command = [*self._java, "kafka.Kafka", str(self.properties)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        began = time.monotonic()
-        while True:
-            if self.process.poll() is not None or time.monotonic() - began > START_S:
-                raise RuntimeError(f"Kafka did not start; see {self.folder / 'broker.log'}")
-            with contextlib.suppress(KafkaException):
-                self.admin.list_topics(timeout=1)
-                return
+
+    def is_up(self):
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
 
     def stop(self):
         """End it in order."""
-        if self.process is not None and self.process.poll() is None:
+        if self.is_up():
+            self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
                 self.process.wait(20)
@@ -155,3 +152,44 @@ class KafkaBroker(Topics):
     def halt(self, halted=True):
         """SIGSTOP, or SIGCONT with False."""
         self.process.send_signal(signal.SIGSTOP if halted else signal.SIGCONT)
+
+
+class KafkaBroker(Node, Topics):
+    """One broker, its data in `folder`. It can be stopped, started again, killed and halted.
+
+    Parameters
+    ----------
+    folder : path
+    jars : path
+    more : str
+        Further lines of server.properties; a key given again replaces ours.
+    format : sequence of str
+        Further arguments of the storage tool.
+    java : sequence of str
+    """
+
+    def __init__(self, folder, jars, more="", format=(), java=()):
+        port, controller = free_ports(2)
+        Topics.__init__(self, f"127.0.0.1:{port}")
+        text = PROPERTIES.format(
+            node=1,
+            voters=f"bootstrap.servers=127.0.0.1:{controller}",
+            port=port,
+            controller=controller,
+            data=Path(folder) / "data",
+        )
+        Node.__init__(self, folder, jars, text + more, java)
+        if self.format("--standalone", *format).wait(START_S):
+            raise RuntimeError(f"Kafka's storage in {folder} could not be formatted")
+        self.start()
+
+    def start(self):
+        """Start and wait until it answers."""
+        self.launch()
+        began = time.monotonic()
+        while True:
+            if self.process.poll() is not None or time.monotonic() - began > START_S:
+                raise RuntimeError(f"Kafka did not start; see {self.folder / 'broker.log'}")
+            with contextlib.suppress(KafkaException):
+                self.admin.list_topics(timeout=1)
+                return

@@ -71,8 +71,29 @@ def produce(servers, topic, values, n_partitions, headers=None, **conf):
     assert not failed, failed[0]
 
 
+def ends(servers, topic, isolation="read_committed"):
+    """partition -> its end as a reader of this isolation sees it; nothing where there is no such topic."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "ends", "isolation.level": isolation})
+    try:
+        found = consumer.list_topics(topic, timeout=10).topics[topic]
+        places = [] if found.error else [TopicPartition(topic, p) for p in found.partitions]
+        return {place.partition: consumer.get_watermark_offsets(place, timeout=10)[1] for place in places}
+    finally:
+        consumer.close()
+
+
+def wait_for_open_transactions(servers, topic, seconds=60):
+    """Until no transaction is open on a topic: one is for a moment after its commit; one of a killed process for longer."""
+    deadline = time.monotonic() + seconds
+    while ends(servers, topic) != ends(servers, topic, "read_uncommitted"):
+        assert time.monotonic() < deadline, f"{topic}: a transaction stays open"
+        time.sleep(0.05)
+
+
 def read_topic(servers, topic, isolation="read_committed"):
-    """All messages of a topic, by a plain consumer without a group."""
+    """All messages of a topic, by a plain consumer without a group; committed ones once no transaction is open."""
+    if isolation == "read_committed":
+        wait_for_open_transactions(servers, topic)
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
