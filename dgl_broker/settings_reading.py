@@ -94,21 +94,29 @@ def _override(raw, environ, root):
 
 
 def _secrets_in_file(raw):
-    """Secrets that the file holds itself."""
+    """Secrets that the file holds itself, at any depth."""
     problems = []
 
     def add(key, variable):
         problems.append(Problem(key, "a secret in the file", f"it in the environment, as {variable}"))
 
+    def walk(values, where):
+        for key, value in values.items():
+            place = (*where, str(key))
+            if isinstance(value, dict) and place != ("kafka",):
+                walk(value, place)
+            elif value is not None and (_is_secret_key(place[-1]) or (isinstance(value, str) and password_in_url(value))):
+                add(".".join(place), PREFIX + "__".join(place).upper())
+
     for key in raw.get("kafka") if isinstance(raw.get("kafka"), dict) else ():
         if is_secret_kafka_key(str(key)):
             add(f"kafka.{key}", f"{PREFIX}KAFKA__{str(key).upper().replace('.', '_')}")
-    for section, values in raw.items():
-        for key, value in values.items() if isinstance(values, dict) and section != "kafka" else ():
-            url = isinstance(value, str) and password_in_url(value)
-            if (url or (isinstance(key, str) and key.endswith("_password"))) and value is not None:
-                add(f"{section}.{key}", f"{PREFIX}{section.upper()}__{key.upper()}")
+    walk(raw, ())
     return problems
+
+
+def _is_secret_key(key):
+    return key == "token" or key.endswith(("_password", "_token"))
 
 
 def kafka_problems(kafka, delivery=None):
