@@ -143,6 +143,14 @@ class Pipeline:
             return refusal
         return _Read(message, alert, cuts)
 
+    def refused(self, messages, reason, text):
+        """Outcomes of messages that are refused whatever they hold; read only as far as their records need."""
+        return [self._guarded(self._refused_unscored, message, reason, text) for message in messages]
+
+    def _refused_unscored(self, message, reason, text):
+        head = self._head(message)
+        return Outcome("refused", message, reason, f"{head.name}: {text}", alert=head)
+
     def when(self, message):
         """(MJD TAI, alert id) of a message by its leading fields; (inf, 0) where these cannot be read."""
         head = self._guarded(self._head, message)

@@ -164,6 +164,18 @@ class Scorer:
             outcomes += self._pipeline.outcomes(messages[start : start + self.batch_size])
         return outcomes
 
+    def refuse(self, messages, reason, text):
+        """Outcomes of messages that are not to be scored: refused for `reason`, or dead letters where they cannot be read.
+
+        Parameters
+        ----------
+        messages : sequence of Message
+        reason : str
+        text : str
+            Why, for people; the alert's name is put before it.
+        """
+        return self._pipeline.refused(messages, reason, text)
+
     def when(self, message):
         """(MJD TAI, alert id) of a message, by which alerts are put in order of time; what cannot be read comes last."""
         return self._pipeline.when(message)

@@ -46,6 +46,11 @@ class FakeScorer:
         self.seen += messages
         return [self._one(m) for m in messages]
 
+    def refuse(self, messages, reason, text):
+        """One refusal a message; a dead letter where it cannot be read."""
+        outcomes = [self._one(m) for m in messages]
+        return [o if o.alert is None else Outcome("refused", o.message, reason, text, alert=o.alert) for o in outcomes]
+
     def _one(self, message):
         number, _, word = message.value.partition(b" ")
         word = word.split(b" ")[0].decode(errors="replace")

@@ -172,13 +172,45 @@ def test_replayed_dead_letters_and_missing_candidates_are_told(place):
     assert (report["candidates_missing"], report["complete"]) == (8, False)
 
 
+def feed_old(one, n, age_s):
+    """`n` messages of every word in turn, with the Kafka timestamp of `age_s` ago."""
+    from confluent_kafka import Producer
+    from kafka.looking_back import WORDS
+
+    producer, then = Producer({"bootstrap.servers": one.servers}), int((time.time() - age_s) * 1000)
+    for i in range(n):
+        producer.produce(f"{one.name}.in", f"{i} {WORDS[i % len(WORDS)]}".encode(), partition=i % 2, timestamp=then)
+    producer.flush(30)
+
+
 @pytest.mark.kafka
-def test_with_max_age_a_missing_outcome_is_perhaps_an_old_alert(place):
-    one = place(overload={"max_age_s": 3600.0})
-    one.feed(0, 10)
-    commit(one, {0: 5, 1: 5})
+def test_alerts_refused_as_too_old_are_found_where_refusals_are_published(place):
+    one = place(overload={"max_age_s": 600.0})
+    feed_old(one, 10, 1800)
+    assert one.run()["refused_by_reason"] == {"too_old": 8}
     report = audit(one)
-    assert (report["lost"], report["perhaps_too_old"], report["refused_unpublished"]) == (0, 8, 2)
+    assert (report["refused_published"], report["dead_lettered"], report["perhaps_too_old"]) == (8, 2, 0)
+    assert report["complete"]
+    # Its record would be there: what has none was not refused, however old it is.
+    feed_old(one, 5, 1800)
+    commit(one, {0: 8, 1: 7})
+    report = audit(one)
+    assert (report["lost"], report["perhaps_too_old"], report["refused_unpublished"]) == (4, 0, 1)
+
+
+@pytest.mark.kafka
+def test_old_alert_without_a_trace_is_told_apart_where_refusals_are_not_published(place):
+    one = place(overload={"max_age_s": 600.0}, output={"refused": "none"})
+    feed_old(one, 10, 1800)
+    assert one.run()["refused_by_reason"] == {"too_old": 8}
+    report = audit(one)
+    # Of eight two are a pre-cut's and two poor: refused either way, and not to be published.
+    assert (report["lost"], report["perhaps_too_old"], report["refused_unpublished"]) == (0, 4, 4)
+    assert "publishes no trace of that" in report_text(report) and not report["complete"]
+    one.feed(10, 10)  # fresh ones: whenever they were read, they were not too old
+    commit(one, {0: 10, 1: 10})
+    report = audit(one)
+    assert (report["lost"], report["perhaps_too_old"]) == (6, 4)
 
 
 @pytest.mark.kafka

@@ -200,6 +200,17 @@ def test_alerts_of_other_programmes_are_refused():
     assert mine.reason != "programid" and theirs.reason == "programid"
 
 
+@pytest.mark.parametrize("survey", ["lsst", "ztf"])
+def test_what_is_refused_unscored_is_refused_by_its_id_and_garbage_is_a_dead_letter(survey):
+    values = [value for value, _ in packets(survey, 3)]
+    one = scorer(survey)
+    outcomes = one.refuse([Message(v) for v in [*values, b"hello"]], "too_old", "older than 60 s")
+    assert [(o.status, o.reason) for o in outcomes] == [*[("refused", "too_old")] * 3, ("dead_lettered", "unknown_framing")]
+    scored = one.score(values)
+    assert [(o.alert_id, o.object_id) for o in outcomes[:3]] == [(o.alert_id, o.object_id) for o in scored]
+    assert outcomes[0].error == f"{survey} {outcomes[0].alert_id}: older than 60 s"
+
+
 def test_solar_system_alerts_are_refused_as_such():
     packet = lsst_record(ssObjectId=123456, diaObjectId=None)
     outcome = scorer(schemas=Schemas()).score([lsst_message(packet)])[0]

@@ -386,6 +386,15 @@ def test_old_alerts_are_refused_in_their_place():
     assert [o.message for o in outcomes] == [fresh, old, unknown] and scorer.seen == [fresh, unknown]
 
 
+def test_old_message_that_cannot_be_read_is_a_dead_letter():
+    old = [Message(value, "t", 0, n, None, 1) for n, value in enumerate((b"1 scored", b"garbage"))]
+    _, made = loop(max_age_s=5.0)
+    assert [(o.status, o.reason, o.alert_id) for o in made.outcomes(old)] == [
+        ("refused", "too_old", 1),
+        ("dead_lettered", "truncated", None),
+    ]
+
+
 def test_last_batch_is_no_larger_than_what_is_left_to_do():
     batches = [[message(n) for n in range(first, first + 4)] for first in (0, 4)] + [[message(8), message(9)]]
     source, made = loop(*batches, max_alerts=4, stop_after=10)

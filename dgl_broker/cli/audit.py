@@ -7,7 +7,7 @@ from dgl_broker.cli.looking_back import parse_time, told_by_log
 EXIT_INCOMPLETE = 8
 PROBLEMS = {
     "lost": "without an outcome that they should have",
-    "perhaps_too_old": "without an outcome, unless overload.max_age_s refused them",
+    "perhaps_too_old": "without an outcome, unless overload.max_age_s refused them: output.refused publishes no trace of that",
     "waiting": "not read yet: the group has not committed them",
     "candidates_missing": "passed a filter, and are not on the candidates topic",
     "twice": "have more than one outcome under exactly_once",

@@ -7,6 +7,7 @@ only what the configuration refuses without publishing it may have left no trace
 
 import contextlib
 import re
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ import numpy as np
 from dgl_broker.errors import InputUnavailable, PacketError
 from dgl_broker.observe.summary import AccountsDoNotBalance
 from dgl_broker.outputs.kept import time_text
+from dgl_broker.scores import Outcome
 from dgl_broker.stream.batch import as_message
 from dgl_broker.stream.failures import Failures
 from dgl_broker.stream.reading import RangeReader
@@ -195,8 +197,8 @@ class Audit(LookingBack):
         if len(listed) < LISTED:
             place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
             its_id = None if alert_id is None else str(alert_id)  # text: JSON's readers keep 53 bits
-            time = time_text(message.timestamp()[1] if message.timestamp()[0] else None)
-            listed.append({"input": place, "time": time, "alert_id": its_id, "found": text})
+            came = time_text(message.timestamp()[1] if message.timestamp()[0] else None)
+            listed.append({"input": place, "time": came, "alert_id": its_id, "found": text})
 
     def _report(self, from_ms, to_ms, retention, committed, window):
         c = self.counts
@@ -245,14 +247,20 @@ class _Judge:
         # A dead letter's outputs are not asked for: they may spill to a file, and there are always some.
         if outcome.status == "dead_lettered" or self._outputs(outcome):
             said = outcome.status + (f" ({outcome.reason})" if outcome.reason else "")
-            late = audit.settings.overload.max_age_s
-            kind = "lost" if late is None else "perhaps_too_old"
+            kind = "perhaps_too_old" if self._may_have_been_too_old(outcome) else "lost"
             audit._miss(kind, message, f"no outcome; scored again it is {said}", outcome.alert_id)
         elif self.publisher.withheld:
             audit.counts["withheld"] += 1
         else:
             audit.counts["refused_unpublished"] += 1
             audit.by_reason[outcome.reason] += 1
+
+    def _may_have_been_too_old(self, outcome):
+        """Whether it may have been refused `too_old` without a trace: old by now, read, and by policy not published then."""
+        max_age_s, its_ms = self.audit.settings.overload.max_age_s, outcome.message.timestamp_ms
+        if max_age_s is None or its_ms is None or outcome.alert is None or time.time() - its_ms / 1000.0 < max_age_s:
+            return False
+        return not self._outputs(Outcome("refused", outcome.message, "too_old", alert=outcome.alert))
 
     def _outputs(self, outcome):
         self.publisher.withheld = 0

@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 
 from dgl_broker.observe.summary import AccountsDoNotBalance
-from dgl_broker.scores import Outcome
 
 log = logging.getLogger(__name__)
 STATUSES = ("scored", "refused", "dead_lettered")
@@ -29,7 +28,7 @@ class RunLoop:
     ----------
     source : Source
     scorer : Scorer
-        Anything with `score(messages) -> outcomes`.
+        Anything with `score(messages) -> outcomes` and `refuse(messages, reason, text) -> outcomes`.
     publisher : Publisher
     delivery : AtLeastOnce, ExactlyOnce or DryRun
     watch : dgl_broker.observe.Watch
@@ -103,12 +102,12 @@ class RunLoop:
             return self._checked(messages, self.scorer.score(messages))
         oldest_ms = time.time() * 1000.0 - self.rules.max_age_s * 1000.0
         is_old = [m.timestamp_ms is not None and m.timestamp_ms < oldest_ms for m in messages]
-        fresh = [m for m, old in zip(messages, is_old, strict=True) if not old]
-        scored = iter(self._checked(fresh, self.scorer.score(fresh) if fresh else []))
+        old, fresh = ([m for m, its in zip(messages, is_old, strict=True) if its is which] for which in (True, False))
         text = f"older than {self.rules.max_age_s:g} s"
-        return [
-            Outcome("refused", m, "too_old", text) if old else next(scored) for m, old in zip(messages, is_old, strict=True)
-        ]
+        # The head is read all the same: a refusal without an alert could not be published, and no audit would find it.
+        refused = iter(self._checked(old, self.scorer.refuse(old, "too_old", text) if old else []))
+        scored = iter(self._checked(fresh, self.scorer.score(fresh) if fresh else []))
+        return [next(refused) if its else next(scored) for its in is_old]
 
     @staticmethod
     def _checked(messages, outcomes):
