@@ -97,6 +97,12 @@ def test_a_new_filter_starts_at_version_one(path):
     assert load_filter(path.with_name("g.yaml")) == made
 
 
+def test_a_filter_in_a_new_file_stays_above_the_versions_that_its_name_has_had(path):
+    made = activate(path.with_name("f2.yaml"), load_filter(path), "ana", "for a refreshed bundle", None, above=7)
+    assert made.version == 8
+    assert activate(path.with_name("f2.yaml"), made, "ana", "again", 8, above=7).version == 9
+
+
 def test_a_roll_back_restores_the_content_under_a_new_version(path):
     first = load_filter(path)
     change(path, 7.0, 1)

@@ -9,8 +9,6 @@ from dgl_broker.selection.guard import (
     Replayed,
     activation_refusals,
     bundle_refusal,
-    candidates_per_night,
-    completeness,
     completeness_refusal,
     guard_activation,
     night_of,
@@ -45,18 +43,18 @@ def test_a_night_of_ztf_is_the_utc_date():
 def test_candidates_are_counted_per_night_with_the_nights_that_have_none():
     nights = np.array(["2026-01-01"] * 3 + ["2026-01-02"] * 2, "M8[D]")
     seen = reference([6, 4, 5, 4.9, np.nan], nights)
-    names, counts = candidates_per_night(seen, 5.0)
+    names, counts = seen.candidates_per_night(5.0)
     assert list(counts) == [2, 0]
     assert list(names) == [np.datetime64("2026-01-01"), np.datetime64("2026-01-02")]
 
 
 def test_a_sampled_replay_is_scaled_up():
     seen = reference([6, 6], ["n", "n"], sampled=0.01)
-    assert candidates_per_night(seen, 5.0)[1] == [pytest.approx(200)]
+    assert seen.candidates_per_night(5.0)[1] == [pytest.approx(200)]
 
 
 def test_what_the_precuts_refuse_never_passes():
-    assert list(candidates_per_night(reference([6, 6], ["n", "n"], [True, False]), 5.0)[1]) == [1]
+    assert list(reference([6, 6], ["n", "n"], [True, False]).candidates_per_night(5.0)[1]) == [1]
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(2, False), (1, True), (None, False), (0, True)])
@@ -77,7 +75,7 @@ def test_a_budget_without_a_reference_night_is_refused():
 def test_an_injected_object_is_found_when_one_of_its_alerts_is():
     injected = reference([1, 6, 2, 9, np.nan], ["a", "a", "b", "c", "d"], [True, True, True, False, True])
     # a passes; b scores too low, c is cut, d was never scored
-    assert completeness(injected, 5.0) == (0.25, 4)
+    assert injected.completeness(5.0) == (0.25, 4)
 
 
 @pytest.mark.parametrize(("floor", "refused"), [(0.25, False), (0.26, True), (None, False)])

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from dgl_broker.selection import FilterSet, dump_filter, load_filter
-from dgl_broker.selection.status import WorkerStatus, lagging, read_workers, utc_text
+from dgl_broker.selection.arrival import read_arrival, wait_for_arrival
+from dgl_broker.selection.status import WorkerStatus, read_workers, utc_text
 from dgl_broker.selection.write_file import write_atomically
 
 BUNDLE, OTHER_BUNDLE = "a" * 64, "b" * 64
@@ -217,7 +218,7 @@ def test_the_status_is_written_on_a_change_and_by_heartbeat_only(path, tmp_path)
     assert written()
 
 
-def test_workers_that_lag_are_named_and_silent_ones_left_out(tmp_path, path):
+def test_workers_that_lag_are_named_and_silent_ones_apart(tmp_path, path):
     old, new = load_filter(path), replace(load_filter(path), version=2)
     for worker, filter_, problems in (
         ("ahead", new, {}),
@@ -225,15 +226,43 @@ def test_workers_that_lag_are_named_and_silent_ones_left_out(tmp_path, path):
         ("dead", old, {}),
         ("elsewhere", replace(new, name="g"), {}),
     ):
-        WorkerStatus(tmp_path / "s", worker, clock=lambda: 1_800_000_000.0).write([filter_], problems)
+        status = WorkerStatus(tmp_path / "s", worker, "ab" * 32, clock=lambda: 1_800_000_000.0)
+        status.write([filter_], problems)
     now = (tmp_path / "s" / "ahead.json").stat().st_mtime
     os.utime(tmp_path / "s" / "dead.json", (now - 100, now - 100))
     (tmp_path / "s" / "foreign.json").write_text("[1, 2]")
     (tmp_path / "s" / "torn.json").write_text('{"worker": "x", "fil')
     assert [w.worker for w in read_workers(tmp_path / "s", now=now)] == ["ahead", "behind", "dead", "elsewhere"]
-    late = lagging(tmp_path / "s", "f", 2, now=now)
-    assert late == ["behind: version 1 since 2027-01-15T08:00:00.000Z; f.yaml: broken"]
-    assert lagging(tmp_path / "s", "f", 1, now=now) == []
+    assert {w.bundle_sha256 for w in read_workers(tmp_path / "s", now=now)} == {"ab" * 32}
+    arrival = read_arrival(tmp_path / "s", "f", 2, now=now)
+    assert arrival.lagging == ("behind: version 1 since 2027-01-15T08:00:00.000Z; f.yaml: broken",)
+    assert (arrival.in_force, arrival.silent, arrival.complete) == (("ahead",), ("dead",), False)
+    assert str(arrival).startswith("version 2 in force on 1 of 2 workers; lagging: behind: version 1")
+    assert str(arrival).endswith("silent for more than a minute: dead")
+    first = read_arrival(tmp_path / "s", "f", 1, now=now)
+    assert first.lagging == () and first.complete and set(first.in_force) == {"ahead", "behind", "dead"}
+
+
+def test_waiting_ends_when_the_last_worker_has_the_version_or_at_the_limit(tmp_path, path):
+    filter_, time_s = load_filter(path), [0.0]
+    quick, slow = (WorkerStatus(tmp_path / "s", name, clock=lambda: time_s[0]) for name in ("quick", "slow"))
+    quick.write([replace(filter_, version=2)], {})
+    slow.write([filter_], {})
+
+    def sleep(seconds):
+        time_s[0] += seconds
+        if time_s[0] > 1.0:
+            slow.write([replace(filter_, version=2)], {})
+
+    given_up = wait_for_arrival(tmp_path / "s", "f", 2, 0.5, clock=lambda: time_s[0], sleep=sleep)
+    assert not given_up.complete and 0.5 <= given_up.seconds < 0.8
+    done = wait_for_arrival(tmp_path / "s", "f", 2, 30.0, clock=lambda: time_s[0], sleep=sleep)
+    assert done.complete and set(done.in_force) == {"quick", "slow"} and done.seconds < 1.0
+
+
+def test_nobody_to_wait_for_is_said(tmp_path):
+    nobody = wait_for_arrival(tmp_path / "nowhere", "f", 2, 30.0)
+    assert nobody.complete and "no worker runs this filter" in str(nobody) and nobody.seconds < 1.0
 
 
 def test_files_of_workers_long_gone_are_cleared_away(tmp_path, path):

@@ -93,7 +93,7 @@ def _described(filter_):
     return said | {"sha256": content_sha256(filter_), "content": dump_filter(filter_)}
 
 
-def activate(path, new, who, why, expected_version, refusals=(), action="activate", clock=time.time):
+def activate(path, new, who, why, expected_version, refusals=(), action="activate", clock=time.time, above=0):
     """Puts a filter into force: the log first, then the file by atomic rename.
 
     A crash between the two leaves an entry whose version never came into force; the next change takes a version above it.
@@ -110,6 +110,8 @@ def activate(path, new, who, why, expected_version, refusals=(), action="activat
         Version that the change was made for; None for a filter whose file is not there yet.
     refusals : sequence of str
         Reasons of the guards, from `dgl_broker.selection.guard.activation_refusals`.
+    above : int
+        A version that this name has had elsewhere: the new one is above it as well.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def activate(path, new, who, why, expected_version, refusals=(), action="activat
             raise GuardRefused("; ".join(refusals))
         entries, _ = read_log(log_path(path))
         used = [e["to"]["version"] for e in entries if e["filter"] == new.name]
-        version = max([0 if old is None else old.version, *used]) + 1
+        version = max([above, 0 if old is None else old.version, *used]) + 1
         new = replace(new, version=version, source=str(path))
         entry = {
             "when": utc_text(clock()),

@@ -1,7 +1,7 @@
 """Guards of an activation: what a filter lets through on a reference night and of injections, before it comes into force.
 
-Pure functions over arrays of one replay (`dgl-broker replay --ungated`), shape (n,) each: the score, whether all pre-cuts
-accept, the night. A NaN score (refused, or never scored) never passes.
+They ask two things of what was replayed (`dgl-broker replay --ungated`): `candidates_per_night` and `completeness` at a threshold.
+`Replayed` answers from arrays, `dgl_broker.tune` from a table in order. A NaN score (refused, or never scored) never passes.
 """
 
 from dataclasses import dataclass
@@ -40,24 +40,25 @@ class Replayed:
     groups: np.ndarray
     sampled: float = 1.0
 
+    def __len__(self):
+        return len(self.scores)
+
     def passes(self, threshold):
         """Whether each alert passes, shape (n,) bool."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.precut_passed, bool) & (np.asarray(self.scores, float) >= threshold)
 
+    def candidates_per_night(self, threshold):
+        """Candidates of each night at a threshold, scaled up from the sample: (nights, counts), nights without any too."""
+        nights, index = np.unique(np.asarray(self.groups), return_inverse=True)
+        counts = np.bincount(index, weights=self.passes(threshold), minlength=len(nights))
+        return nights, counts / self.sampled
 
-def candidates_per_night(reference, threshold):
-    """Candidates of each night at a threshold, scaled up from the sample: (nights, counts), nights without any included."""
-    nights, index = np.unique(np.asarray(reference.groups), return_inverse=True)
-    counts = np.bincount(index, weights=reference.passes(threshold), minlength=len(nights))
-    return nights, counts / reference.sampled
-
-
-def completeness(injections, threshold):
-    """(share of injected objects of which at least one alert passes, number of objects)."""
-    objects, index = np.unique(np.asarray(injections.groups), return_inverse=True)
-    hits = np.bincount(index, weights=injections.passes(threshold), minlength=len(objects))
-    return (float(np.mean(hits > 0)), len(objects)) if len(objects) else (float("nan"), 0)
+    def completeness(self, threshold):
+        """(share of injected objects of which at least one alert passes, number of objects)."""
+        objects, index = np.unique(np.asarray(self.groups), return_inverse=True)
+        hits = np.bincount(index, weights=self.passes(threshold), minlength=len(objects))
+        return (float(np.mean(hits > 0)), len(objects)) if len(objects) else (float("nan"), 0)
 
 
 def rate_refusal(filter_, reference):
@@ -65,9 +66,9 @@ def rate_refusal(filter_, reference):
     limit = filter_.max_candidates_per_night
     if limit is None:
         return None
-    if reference is None or not len(reference.scores):
+    if reference is None or not len(reference):
         return f"{filter_.name}: no reference night, expected one to hold max_candidates_per_night {limit:g} against"
-    nights, counts = candidates_per_night(reference, filter_.threshold)
+    nights, counts = reference.candidates_per_night(filter_.threshold)
     worst = int(np.argmax(counts))
     if counts[worst] > limit:
         found = f"{counts[worst]:g} candidates in the night {nights[worst]} at {filter_.score} >= {filter_.threshold:g}"
@@ -80,9 +81,9 @@ def completeness_refusal(filter_, injections):
     floor = filter_.completeness_floor
     if floor is None:
         return None
-    if injections is None or not len(injections.scores):
+    if injections is None or not len(injections):
         return f"{filter_.name}: no injections, expected some to hold completeness_floor {floor:g} against"
-    share, n = completeness(injections, filter_.threshold)
+    share, n = injections.completeness(filter_.threshold)
     if share < floor:
         found = f"completeness {share:.3g} on {n} injected objects at {filter_.score} >= {filter_.threshold:g}"
         return f"{filter_.name}: {found}, expected at least completeness_floor {floor:g}"
@@ -108,9 +109,9 @@ def activation_refusals(filter_, bundle_sha256, reference=None, injections=None)
     bundle_sha256 : str
         Of the bundle that scored `reference` and `injections`, and that runs.
     reference : Replayed, optional
-        Real alerts of one or more nights, `groups` their nights.
+        Real alerts of one or more nights, `groups` their nights; or anything that counts them in the same way.
     injections : Replayed, optional
-        Alerts of injected lensed supernovae, `groups` their objects.
+        Alerts of injected lensed supernovae, `groups` their objects; or anything that counts them in the same way.
     """
     checks = (
         bundle_refusal(filter_, bundle_sha256),

@@ -115,6 +115,7 @@ class Worker:
     versions: dict
     since: dict
     problems: dict
+    bundle_sha256: str | None = None
 
 
 def read_workers(folder, now=None, silent_after_s=SILENT_AFTER_S):
@@ -137,24 +138,9 @@ def read_workers(folder, now=None, silent_after_s=SILENT_AFTER_S):
                     {name: int(f["version"]) for name, f in filters.items()},
                     {name: f["since"] for name, f in filters.items()},
                     dict(record.get("problems", {})),
+                    record.get("bundle_sha256"),
                 )
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # gone meanwhile, or not ours
     return workers
-
-
-def lagging(folder, name, version, **options):
-    """Workers that run the filter `name` but do not have `version` (or a later one) in force, silent ones left out.
-
-    Returns
-    -------
-    list of str
-        "worker: version 3 since ..., and why", for people.
-    """
-    late = []
-    for w in read_workers(folder, **options):
-        if name in w.versions and w.versions[name] < version and not w.silent:
-            why = f"; {w.problems[name]}" if name in w.problems else ""
-            late.append(f"{w.worker}: version {w.versions[name]} since {w.since[name]}{why}")
-    return late
