@@ -95,6 +95,7 @@ class Pipeline:
         scored = [n for n in kept if results[n] is None]
         if scored:
             table = self.score([examples[n] for n in scored])
+            found = dict(zip(kept, companions, strict=True))
             at = self.stages.add("model", at)
             for row, n in enumerate(scored):
                 try:
@@ -102,7 +103,7 @@ class Pipeline:
                 except NotScorable as refusal:  # the networks' output for this alert alone is not finite
                     results[n] = _refused(read[n], refusal.reason, f"{read[n].alert.name}: {refusal.detail}")
                     continue
-                results[n] = self._judge(read[n], examples[n], scores)
+                results[n] = self._judge(read[n], examples[n], scores, found[n])
         if self.companions is not None:
             # All that got so far, scored or not: a batch offers its earlier alerts before it knows what becomes of them.
             self.companions.remember(alerts)
@@ -200,7 +201,7 @@ class Pipeline:
     def _build_one(self, message, alert, companions):
         return self.build([alert], [companions])[0]
 
-    def _judge(self, read, example, scores):
+    def _judge(self, read, example, scores, companions):
         verdicts = self.filters.judge(read.alert.facts, scores)
         ids = example.completeness.companion_alert_ids
         return Outcome(
@@ -212,6 +213,7 @@ class Pipeline:
             verdicts=verdicts,
             cuts=read.cuts,
             message_id=message_id(read.alert.survey, read.alert.alert_id, self.bundle_sha256, ids),
+            companions=tuple(companions.values()) if ids else (),
         )
 
 

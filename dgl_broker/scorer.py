@@ -126,6 +126,11 @@ class Scorer:
         return self.bundle.sha256
 
     @property
+    def schemas(self):
+        """Source of the writer's schemas of framed packets; None where none was given."""
+        return self._pipeline.schemas
+
+    @property
     def device_name(self):
         """The device that the scores come from."""
         return self.ensemble.device_name

@@ -52,6 +52,7 @@ class Outcome:
 
     `status` is "scored", "refused" or "dead_lettered"; `reason` is None for scored ones. `error` is the text for people.
     `cuts` maps "<filter>.<criterion>" to True (met), False (not met) or None (unknown) where pre-cuts were judged.
+    `companions` are the earlier stamps that the example was made of, as they were used.
     """
 
     status: str
@@ -65,6 +66,7 @@ class Outcome:
     verdicts: tuple[Verdict, ...] = ()
     cuts: dict[str, bool | None] = field(default_factory=dict)
     message_id: str | None = None
+    companions: tuple = ()
 
     @property
     def alert_id(self):

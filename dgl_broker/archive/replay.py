@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dgl_broker import __version__
 from dgl_broker.archive.fact_columns import FactColumns
+from dgl_broker.archive.keep import Keeper, clear_kept
 from dgl_broker.archive.sinks import DeadLetterFolder, ScoreTable
 from dgl_broker.archive.sources import read_messages
 from dgl_broker.observe.summary import Accounts, tally
@@ -24,9 +25,11 @@ class Replay:
         Write one column for each pre-cut, and for each fact that the pre-cuts speak of.
     in_order_of_time : bool
         Sort all messages by the alerts' times first, in memory: what companions need, since a store keeps the newest stamps.
+    keep : dgl_broker.archive.keep.KeepRule, optional
+        Which packets are kept in `<stem>.kept/` beside the table.
     """
 
-    def __init__(self, scorer, out, ungated=False, in_order_of_time=False):
+    def __init__(self, scorer, out, ungated=False, in_order_of_time=False, keep=None):
         self.scorer = scorer
         self.in_order_of_time = in_order_of_time
         self.out = Path(out)
@@ -40,6 +43,9 @@ class Replay:
         }
         self.table = ScoreTable(self.out, self._row, cuts, metadata, FactColumns(scorer.filters, ungated))
         self.dead_letters = DeadLetterFolder(self.out.with_suffix(".deadletters"))
+        kept = self.out.with_suffix(".kept")
+        clear_kept(kept)  # of an earlier replay
+        self.keeper = None if keep is None else Keeper(kept, keep, scorer.survey, scorer.schemas)
 
     def _row(self, outcome):
         return table_row(score_record(outcome, self.scorer.bundle_id, self.scorer.bundle_sha256))
@@ -72,6 +78,9 @@ class Replay:
         except BaseException:
             self.table.abandon()
             raise
+        finally:
+            if self.keeper is not None:
+                self.keeper.close()
         return self.accounts.as_dict(
             bundle_id=self.scorer.bundle_id, bundle_sha256=self.scorer.bundle_sha256, device=self.scorer.device_name
         )
@@ -80,4 +89,6 @@ class Replay:
         outcomes = self.scorer.score(batch)
         self.table.write(outcomes)
         self.dead_letters.write(outcomes)
+        if self.keeper is not None:
+            self.keeper.take(outcomes)
         self.accounts.settle(tally(len(batch), outcomes))

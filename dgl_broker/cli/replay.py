@@ -25,6 +25,12 @@ def add_parser(subparsers):
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--prevalence", type=float, default=1e-6, help="declared share of lensed supernovae, for `posterior`")
     parser.add_argument("--ungated", action="store_true", help="score what pre-cuts would refuse; a column for each cut")
+    parser.add_argument(
+        "--keep-packets",
+        default="none",
+        metavar="top:N|all|none",
+        help="keep the bytes of the best N (or all), and the companion stamps as used, in <out>.kept beside the table",
+    )
     parser.add_argument("--strict", action="store_true", help="exit 8 if anything was dead-lettered")
     parser.add_argument("--summary", type=Path, metavar="S.json")
     parser.add_argument("--quiet", action="store_true", help="no progress line")
@@ -32,6 +38,7 @@ def add_parser(subparsers):
 
 def run(args):
     """Replay; the exit code."""
+    from dgl_broker.archive.keep import parse_keep
     from dgl_broker.archive.replay import Replay
     from dgl_broker.errors import ConfigError
     from dgl_broker.observe.summary import summary_text, write_summary
@@ -41,6 +48,7 @@ def run(args):
         raise ConfigError(f"--out {args.out}: a folder, expected a file such as scores.parquet")
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size {args.batch_size}, expected 1 or more")
+    keep = parse_keep(args.keep_packets)
     scorer = Scorer(
         survey=args.survey,
         bundle=args.bundle,
@@ -55,7 +63,7 @@ def run(args):
     if not scorer.is_trained:
         print(f"bundle {scorer.bundle_id}: the weights are UNTRAINED; its scores mean nothing", file=sys.stderr)
     show = None if args.quiet or not sys.stderr.isatty() else _show_progress
-    summary = Replay(scorer, args.out, args.ungated, args.companions).run(args.sources, args.batch_size, show)
+    summary = Replay(scorer, args.out, args.ungated, args.companions, keep).run(args.sources, args.batch_size, show)
     print(summary_text(summary))
     if args.summary:
         write_summary(summary, args.summary)

@@ -20,12 +20,21 @@ def add_parser(subparsers):
     parser.add_argument("--max-alerts", type=_count, metavar="N", help="end after N alerts")
     parser.add_argument("--dry-run", action="store_true", help="score, but produce and commit nothing")
     parser.add_argument("--summary", type=Path, metavar="S.json", help="write the closing summary there")
+    parser.add_argument(
+        "--keep-packets",
+        default="none",
+        metavar="top:N|all|none",
+        help="keep the bytes of each night's best N (or all), and the companion stamps as used",
+    )
+    parser.add_argument("--keep-folder", type=Path, default="kept", metavar="DIR", help="where; on a local disk (default kept)")
+    parser.add_argument("--keep-nights", type=_count, default=14, metavar="N", help="for so many nights (default 14)")
 
 
 def run(args):
     """Run the filter; 0 when what was asked for is read, 128 + the signal when one ended it, else the error's own code."""
     import sys
 
+    from dgl_broker.archive.keep import parse_keep
     from dgl_broker.observe.log import set_up_log
     from dgl_broker.observe.progress import Progress
     from dgl_broker.observe.summary import summary_text, write_summary
@@ -33,17 +42,27 @@ def run(args):
     from dgl_broker.stream.stopping import Stop
     from dgl_broker.stream.worker import Worker
 
+    keep = parse_keep(args.keep_packets)
     settings = load_settings(args.config)
     with Stop() as stop:
         with Progress() as progress:
             set_up_log(settings.log.format, settings.log.level, settings.secrets(), sys.stderr)
-            worker = Worker(settings, stop, progress)
+            worker = Worker(settings, stop, progress, keeper=_keeper(args, keep, settings.survey))
             code = _run(worker, stop, until_eof=args.until_eof, max_alerts=args.max_alerts, dry_run=args.dry_run)
         summary = worker.summary()
         if args.summary:
             write_summary(summary, args.summary)
         print(summary_text(summary))
     return code
+
+
+def _keeper(args, rule, survey):
+    """Makes the keeper of packets when the schemas are known; None where nothing is kept."""
+    if rule is None:
+        return None
+    from dgl_broker.archive.keep import Keeper
+
+    return lambda schemas: Keeper(args.keep_folder, rule, survey, schemas, nights=args.keep_nights)
 
 
 def _run(worker, stop, **how):

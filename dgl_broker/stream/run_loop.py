@@ -37,9 +37,11 @@ class RunLoop:
     stop : dgl_broker.stream.stopping.Stop
     between : callable, optional
         () -> None, between batches: the filters' reload.
+    after : callable, optional
+        (outcomes) -> None, of each delivered batch.
     """
 
-    def __init__(self, source, scorer, publisher, delivery, watch, rules, stop, between=None):
+    def __init__(self, source, scorer, publisher, delivery, watch, rules, stop, between=None, after=None):
         self.source = source
         self.scorer = scorer
         self.publisher = publisher
@@ -48,6 +50,7 @@ class RunLoop:
         self.rules = rules
         self.stop = stop
         self.between = between or (lambda: None)
+        self.after = after or (lambda outcomes: None)
         self._fits = rules.max_alerts
 
     def run(self):
@@ -83,6 +86,7 @@ class RunLoop:
             return
         delivered = time.monotonic()
         self.watch.settle(tally, outcomes)
+        self.after(outcomes)
         self.watch.spent(gather=gathered - began, score=scored - gathered, encode=encoded - scored)
         self.watch.spent(deliver=delivered - encoded)
         self._fit(len(batch), delivered - gathered)

@@ -65,14 +65,18 @@ class Worker:
         As `Watch` takes it.
     scorer : Scorer, optional
         Made from the settings where not given.
+    keeper : callable, optional
+        (source of schemas) -> an object with `take(outcomes)` and `close()`, which is handed the outcomes of every delivered
+        batch, as `dgl_broker.archive.keep.Keeper`.
     """
 
-    def __init__(self, settings, stop, progress=None, scorer=None):
+    def __init__(self, settings, stop, progress=None, scorer=None, keeper=None):
         self.settings = settings
         self.stop = stop
         self.watch = Watch(progress)
         self.ended = "before it began"
         self._given_scorer = scorer
+        self._make_keeper = keeper
         self._info = {}
 
     def run(self, until_eof=False, max_alerts=None, dry_run=False):
@@ -94,6 +98,9 @@ class Worker:
             schemas, scorer = self._scorer()
             closing.callback(_close, scorer)
             publisher = self._publisher(scorer, schemas)
+            keeper = self._make_keeper(schemas) if self._make_keeper else None
+            if keeper is not None:
+                closing.callback(keeper.close)
             source = self._source(failures, until_eof, member=not dry_run)
             closing.callback(source.close)
             source.open()
@@ -107,6 +114,7 @@ class Worker:
                 self._rules(max_alerts),
                 self.stop,
                 between=lambda: self._between(scorer, publisher),
+                after=keeper.take if keeper is not None else None,
             )
             watch.accounts.start()
             loop.run()
