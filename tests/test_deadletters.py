@@ -121,6 +121,18 @@ def test_replay_that_fails_in_the_middle_leaves_the_table_as_it_was(folder):
     assert {p.name for p in folder.iterdir() if p.suffix != ".bin"} == {"index.jsonl", "scores.parquet"}
 
 
+def test_another_replay_of_the_archive_takes_what_was_replayed_of_the_old_letters_with_it(folder):
+    LetterFolder(folder).replay(fixed())
+    assert (folder / "scores.parquet").exists()
+    DeadLetterFolder(folder).write([dead(1, source="a.avro", source_row=1)])  # the same letter again, of a new table
+    assert {p.name for p in folder.iterdir()} == {"00000000.bin", "index.jsonl"}
+    account = LetterFolder(folder).replay(fixed())
+    assert (account["replayed_before"], account["scored"]) == (0, 1)
+    (folder / "scores.parquet").write_bytes(b"someone else's")
+    DeadLetterFolder(folder).write([])
+    assert [p.name for p in folder.iterdir()] == ["scores.parquet"]
+
+
 def test_other_bytes_at_the_same_place_are_another_letter(folder):
     letters = LetterFolder(folder)
     letters.replay(fixed())
@@ -190,6 +202,13 @@ def test_spilled_bytes_key_and_headers_come_back(tmp_path):
     next(moved.glob("*.bin")).write_bytes(b"abd")
     with pytest.raises(InputUnavailable, match="sha256"):
         letter_of_record(record, "0:0", moved).open()
+
+
+def test_equal_bytes_with_other_keys_and_headers_spill_side_by_side(tmp_path):
+    messages = [Message(b"abc", "in", 0, n, bytes([107 + n]) * 3000, 9, (("h", b"%d" % n),)) for n in range(2)]
+    records = [spill(dead_letter_record(Outcome("dead_lettered", m, "too_large", "x"), "ztf"), tmp_path) for m in messages]
+    assert len(list(tmp_path.glob("*.bin"))) == 1
+    assert [letter_of_record(record, "0:0").open() for record in records] == messages
 
 
 def test_groups_tell_first_and_last_time():

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgl_broker.alert import Message
-from dgl_broker.archive.sinks import table_schema
+from dgl_broker.archive.sinks import REPLAYED_MARK, REPLAYED_TABLE, table_schema
 from dgl_broker.errors import InputUnavailable, StateError
 from dgl_broker.outputs.kept import DeadLetter, fail_again, is_wanted, new_account, open_letter
 from dgl_broker.outputs.records import dead_letter_id, score_record, table_row
 
-TABLE = "scores.parquet"
 BATCH_BYTES = 64 * 1024 * 1024
 
 
@@ -40,7 +39,7 @@ class LetterFolder:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.index = self.folder / "index.jsonl"
-        self.table = self.folder / TABLE
+        self.table = self.folder / REPLAYED_TABLE
         if not self.index.is_file():
             raise InputUnavailable(f"{self.folder}: no index.jsonl in it, expected the folder <out>.deadletters of a replay")
 
@@ -195,7 +194,7 @@ class _Rows:
             return
         try:
             if self.writer is None:
-                marks = {"dgl_broker.replayed_dead_letters": "true"}
+                marks = {REPLAYED_MARK: b"true"}
                 self.writer = pq.ParquetWriter(self.partial, self.schema.with_metadata(marks), compression="zstd")
                 if self.path.is_file():
                     with pq.ParquetFile(self.path) as old:

@@ -16,6 +16,9 @@ import pyarrow.parquet as pq
 from dgl_broker.errors import StateError
 from dgl_broker.outputs.records import as_json
 
+# In a folder of dead letters: the scores of those that were replayed after a fix, known by this mark in its metadata.
+REPLAYED_TABLE, REPLAYED_MARK = "scores.parquet", b"dgl_broker.replayed_dead_letters"
+
 SCORE_FIELDS = [
     ("survey", pa.string()),
     ("alert_id", pa.int64()),
@@ -177,11 +180,20 @@ def _content(message):
     return as_json(_plain(record)).encode()
 
 
+def is_table_of_replayed(path):
+    """Whether a file is the table that `deadletters replay` makes of a folder's letters, and no one else's."""
+    try:
+        return REPLAYED_MARK in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
+
+
 class DeadLetterFolder:
     """Undecodable messages as files, and `index.jsonl` with why; made when the first one comes.
 
     What an earlier replay left in the folder goes when the first outcomes come, as its table does: what lies there belongs to
-    the table beside it.
+    the table beside it. So does the table of letters that were replayed since: it says which need no replay, and these are
+    others now.
     """
 
     def __init__(self, folder):
@@ -205,6 +217,8 @@ class DeadLetterFolder:
             for old in self.folder.glob("[0-9]" * 8 + ".bin"):
                 old.unlink()
             self.index.unlink()
+            if is_table_of_replayed(self.folder / REPLAYED_TABLE):
+                (self.folder / REPLAYED_TABLE).unlink()
             with suppress(OSError):  # something else lies there
                 self.folder.rmdir()
         self._is_cleared = True

@@ -62,7 +62,9 @@ def dead_letter_record(outcome, survey, bundle_sha256=None, now_ms=None):
 def spill(record, folder):
     """The record with its bytes moved to a file in `folder` (mode 0600), synced before this returns.
 
-    A long key and long headers go into a JSON file beside it, in hexadecimal, so that what is left of the record is small.
+    A long key and long headers go into a JSON file beside it, in hexadecimal, so that what is left of the record is small. The
+    bytes' file is named by their hash, for equal ones are kept once; that of key and headers by the letter's id, since messages
+    of equal bytes may differ in these.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def spill(record, folder):
         if beside > MAX_BESIDE_BYTES:
             headers = [[h["name"], h["value"] and h["value"].hex()] for h in record["headers"]]
             kept = {"key": record["key"] and record["key"].hex(), "headers": headers}
-            _write(path.with_suffix(".json"), json.dumps(kept).encode())
+            _write(folder / f"{record['message_id']}.json", json.dumps(kept).encode())
             record = {**record, "key": None, "headers": []}
         # The folder too: a rename that is not on the disk is lost with the power, and the offset would be committed.
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

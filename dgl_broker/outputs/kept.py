@@ -108,7 +108,7 @@ def _spilled(record, spill_folder):
             continue
         if hashlib.sha256(value).hexdigest() != record["value_sha256"]:
             raise InputUnavailable(f"{path}: not the bytes that were spilled: sha256 differs from {record['value_sha256']}")
-        return value, _beside(path.with_suffix(".json"))
+        return value, _beside(path.with_name(f"{record['message_id']}.json"))
     where = f"{named or '?'} on {host or '?'}"
     raise InputUnavailable(f"{record['message_id']}: its {record['size']} bytes were spilled to {where}, and are not there")
 
