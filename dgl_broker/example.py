@@ -26,7 +26,8 @@ class ExampleSpec:
     """What a bundle's card asks of an example.
 
     `planes` are of `PLANES`, then `template:<band>` / `difference:<band>` for companions. `minimum` holds the least that
-    is scored: `n_detections`, `n_bands`, `valid_fraction` (of the difference plane), `stamp_snr`, `max_sharpness`.
+    is scored: `n_detections`, `n_bands`, `valid_fraction` (of the difference plane), `stamp_snr`, `max_sharpness`,
+    `min_neighbours`.
     """
 
     survey: str
