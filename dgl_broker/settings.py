@@ -15,6 +15,8 @@ def _cross_problems(settings):
         "output.scores": settings.scores_topic,
         "output.candidates": settings.candidates_topic,
         "output.dead_letters": settings.dead_letters_topic,
+        "reports.topic": settings.reports_topic,
+        "reports.state": settings.reports_state_topic,
     }
     if settings.output.desc:
         ours["output.desc.topic"] = settings.output.desc.topic
@@ -40,7 +42,7 @@ def _resolve_paths(raw, folder):
     if isinstance(out.get("filters"), list):
         out["filters"] = [resolved_path(f, folder) for f in out["filters"]]
     output = out.get("output", {})
-    places = [(out.get("input"), "schemas"), (output, "spill")]
+    places = [(out.get("input"), "schemas"), (out.get("metrics"), "reference"), (output, "spill")]
     if isinstance(output, dict):
         out["output"] = output
         output.setdefault("spill", "spill")

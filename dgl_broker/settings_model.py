@@ -69,6 +69,7 @@ def _refused(value):
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Topic = Annotated[str, AfterValidator(_expect(TOPIC.match, "a topic's name: letters, digits, '.', '_' and '-', at most 249"))]
@@ -151,11 +152,26 @@ class Overload(Section):
     max_age_s: Positive | None = Field(None, description="alerts older than this by Kafka's timestamp are refused `too_old`")
 
 
+class Reports(Section):
+    """What `dgl-broker report` tells of the candidates, and how often."""
+
+    topic: Topic | None = Field(None, description="topic of the reports; by default `dgl.<survey>.reports`")
+    state: Topic | None = Field(None, description="compacted topic of what was reported, one partition; `<topic>.state`")
+    group_id: str | None = Field(None, description="consumer group of the stage; by default `<group.id>-reports`")
+    max_per_night: Count = Field(50, description="reports of a night, of all states together, at most")
+    min_log_odds: Finite | None = Field(None, description="candidates below are not reported; by default the filter decides")
+    filters: list[str] | None = Field(None, description="names of the filters whose candidates are reported; by default all")
+    brighter_mag: Positive = Field(1.0, description="an object is reported as brighter when it is so by so much [mag]")
+    webhook: HttpUrl | None = Field(None, description="URL that each report is posted to, as JSON")
+    webhook_token: SecretStr | None = Field(None, description="bearer token for it, from the environment")
+
+
 class MetricsPort(Section):
     """Where /metrics, /healthz and /readyz are served; `port` None is nowhere."""
 
     port: Port | None = Field(None, description="port of /metrics, /healthz and /readyz; if taken, the next free one")
     host: str = Field("127.0.0.1", description="address it is bound to")
+    reference: str | None = Field(None, description="scores of a reference night (`dgl-broker reference`), to see drift")
 
 
 class Service(Section):
@@ -191,6 +207,7 @@ class Settings(Section):
     batch: Batch = Batch()
     companions: Companions = Companions()
     overload: Overload = Overload()
+    reports: Reports = Reports()
     metrics: MetricsPort = MetricsPort()
     service: Service = Service()
     log: Log = Log()
@@ -232,6 +249,21 @@ class Settings(Section):
         return self.output.dead_letters or f"dgl.{self.survey}.deadletters"
 
     @property
+    def reports_topic(self):
+        """Topic of the reports of objects."""
+        return self.reports.topic or f"dgl.{self.survey}.reports"
+
+    @property
+    def reports_state_topic(self):
+        """Topic of what was reported."""
+        return self.reports.state or f"{self.reports_topic}.state"
+
+    @property
+    def reports_group_id(self):
+        """The consumer group of the stage that reports."""
+        return self.reports.group_id or f"{self.group_id}-reports"
+
+    @property
     def published_programids(self):
         """ZTF programmes whose alerts may be published; None where the survey has no programmes."""
         return frozenset(self.input.programids) if self.survey == "ztf" else None
@@ -239,6 +271,8 @@ class Settings(Section):
     def secrets(self):
         """Every secret text in here, for the log to leave out."""
         found = [str(v) for k, v in self.kafka.items() if is_secret_kafka_key(k)]
-        found += [s.get_secret_value() for s in (self.input.schemas_password, self.output.registry_password) if s]
-        found += [password_in_url(u) for u in (self.companions.url, self.input.schemas, self.output.registry) if u]
+        hidden = (self.input.schemas_password, self.output.registry_password, self.reports.webhook_token)
+        found += [s.get_secret_value() for s in hidden if s]
+        urls = (self.companions.url, self.input.schemas, self.output.registry, self.reports.webhook)
+        found += [password_in_url(u) for u in urls if u]
         return [secret for secret in found if secret]
