@@ -12,7 +12,7 @@ from dgl_broker.errors import ConfigError, StateError
 from dgl_broker.model import NetworkShape, build_network
 from dgl_broker.training.checkpoint import load_state, load_weights
 from dgl_broker.training.stages import freeze, start_from, train_stages
-from dgl_broker.training.train import Trainer
+from dgl_broker.training.train import Trainer, takes_half
 from dgl_broker.training.train_settings import Settings
 
 TRAINING = {
@@ -194,3 +194,17 @@ def test_a_gpu_gives_the_same_weights_twice(data, tmp_path):
         Trainer(*data, CARD, device).fit("munet", net, Settings.of({"epochs": 2, "batch": 64}), tmp_path / name)
         states.append({k: v.cpu() for k, v in net.state_dict().items()})
     assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+@pytest.mark.parametrize(
+    "precision, on_cpu, on_gpu", [("float32", False, False), ("auto", False, True), ("bfloat16", True, True)]
+)
+def test_precision_means_the_same_wherever_it_is_asked_for(precision, on_cpu, on_gpu):
+    assert (takes_half(precision, "cpu"), takes_half(precision, "cuda")) == (on_cpu, on_gpu)
+
+
+def test_fast_is_half_precision_only_where_the_device_multiplies_it(monkeypatch):
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native, raising=False)
+        assert takes_half("fast", "cpu") is native
+    assert takes_half("fast", "cuda")

@@ -104,6 +104,13 @@ class Trainer:
         return {"loss": loss, "accuracy": accuracy, "tpr": float(tpr)}
 
 
+def takes_half(precision, device_type):
+    """Whether `Settings.precision` means bfloat16 on a device of this type ("cpu", "cuda")."""
+    # A torch without the question answers no: float32 is never wrong, only slower.
+    native = device_type == "cuda" or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return {"float32": False, "bfloat16": True, "auto": device_type == "cuda", "fast": native}[precision]
+
+
 def _no_autocast():
     from contextlib import nullcontext
 
@@ -129,7 +136,7 @@ class _Run:
         groups = [{"params": decay, "weight_decay": s.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         groups = [{**g, "params": [p for p in g["params"] if p.requires_grad]} for g in groups]
         self.optimizer = torch.optim.Adam([g for g in groups if g["params"]], lr=s.learning_rate, fused=True)
-        half = s.precision == "bfloat16" or (s.precision == "auto" and device.type == "cuda")
+        half = takes_half(s.precision, device.type)
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16) if half else _no_autocast()
         self.steps = max(1, -(-self.rows_per_epoch // s.batch))
         self.progress = {"epoch": 0, "best": None, "best_epoch": -1, "bad": 0, "rate": 1.0, "seconds": 0.0}
