@@ -19,9 +19,10 @@ from dgl_broker.errors import StateError
 from dgl_broker.observe import Watch
 from dgl_broker.observe.health import Health, serve
 from dgl_broker.observe.log import set_up_log
+from dgl_broker.observe.merged import MergedMetrics, told
 from dgl_broker.observe.metrics import METRICS, Metrics
 from dgl_broker.observe.progress import Progress, progress_text
-from dgl_broker.observe.summary import Accounts, AccountsDoNotBalance, summary_text, tally, write_summary
+from dgl_broker.observe.summary import Accounts, AccountsDoNotBalance, Tally, summary_text, tally, write_summary
 
 WORDS = ["scored", "candidate", "precut", "poor", "cut", "candidate"]
 
@@ -116,9 +117,65 @@ def test_filters_in_force_replace_those_before():
     assert {k for k in values(watch) if k[0] == "dgl_filter_info"} == {("dgl_filter_info", "4", "bright")}
 
 
+def test_metrics_of_several_workers_are_one_page():
+    own, workers = Metrics(), [Metrics(), Metrics()]
+    merged = MergedMetrics(own)
+    for n, one in enumerate(workers):
+        one["dgl_consumed_total"].inc(100)  # the supervisor's own to count
+        one["dgl_batch_alerts"].observe(5 + n)
+        one["dgl_stage_seconds"].labels("score").observe(0.25)
+        one["dgl_expired_total"].inc(n)
+        one["dgl_workers"].set(1)
+        one["dgl_last_batch_timestamp_seconds"].set(1000 + n)
+        one.set_rows("dgl_lag", {("t", n): 7})
+        one.set_info("dgl_bundle_info", "fake", "ab")
+        merged.take(n, json.loads(json.dumps(told(one))))
+    own["dgl_consumed_total"].inc(3)
+    found = values(SimpleNamespace(metrics=merged))
+    assert found["dgl_consumed_total",] == 3 and found["dgl_expired_total",] == 1 and found["dgl_workers",] == 2
+    assert (found["dgl_batch_alerts_count",], found["dgl_batch_alerts_sum",]) == (2, 11)
+    assert found["dgl_stage_seconds_sum", "score"] == 0.5 and found["dgl_stage_seconds_bucket", "+Inf", "score"] == 2
+    assert found["dgl_lag", "0", "t"] == found["dgl_lag", "1", "t"] == 7
+    assert found["dgl_bundle_info", "ab", "fake"] == 1 and found["dgl_last_batch_timestamp_seconds",] == 1001
+    # What a dead worker had counted stays, what it held does not; its successor counts from zero.
+    merged.retire(0)
+    workers[0] = Metrics()
+    workers[0]["dgl_batch_alerts"].observe(1)
+    merged.take(0, told(workers[0]))
+    found = values(SimpleNamespace(metrics=merged))
+    assert (found["dgl_batch_alerts_count",], found["dgl_batch_alerts_sum",]) == (3, 12)
+    assert ("dgl_lag", "0", "t") not in found and found["dgl_workers",] == 1
+    assert merged.total("dgl_batch_alerts") > 0 and merged.total("dgl_expired_total") == 1
+
+
+def test_every_metric_is_on_the_page_of_several_workers_too():
+    merged = MergedMetrics(Metrics())
+    merged.take(0, told(Metrics()))
+
+    def types(page):
+        return {line for line in page.decode().splitlines() if line.startswith("# TYPE") and "_created" not in line}
+
+    assert types(merged.text()) == types(Metrics().text())
+
+
+def test_tally_comes_back_from_json():
+    one = tally(6, outcomes(), [SimpleNamespace(topic="s")] * 4)
+    assert Tally.from_dict(json.loads(json.dumps(one.as_dict()))) == one
+
+
+def test_accounts_of_a_rekey_tell_what_was_written():
+    accounts = Accounts(done="written")
+    accounts.settle(Tally(consumed=5, written=3, refused=1, dead_lettered=1))
+    summary = accounts.as_dict()
+    assert summary["written"] == 3 and not {"scored", "candidates"} & set(summary)
+    assert summary_text(summary).startswith("consumed 5 = written 3 + refused 1 + dead-lettered 1\nexpired")
+    with pytest.raises(AccountsDoNotBalance):
+        accounts.settle(Tally(consumed=5, written=3))
+
+
 def test_page_of_metrics_lists_each_with_type_and_labels():
     page = (Path(__file__).parents[1] / "docs/metrics.md").read_text()
-    rows = re.findall(r"^\| `(dgl_\w+)` \| (\w+) \| (.*?) \| (.*?) \|$", page, re.M)
+    rows = re.findall(r"^\| `(dgl_(?!serve_)\w+)` \| (\w+) \| (.*?) \| (.*?) \|$", page, re.M)
     assert [row[0] for row in rows] == list(METRICS)
     for name, kind, labels, doc in rows:
         wanted = METRICS[name]

@@ -21,9 +21,9 @@ class Health:
         self._conditions = dict.fromkeys(conditions, False)
         self._beat = time.monotonic()
 
-    def beat(self):
-        """The loop came round."""
-        self._beat = time.monotonic()
+    def beat(self, at=None):
+        """The loop came round, now or at a time of `time.monotonic`."""
+        self._beat = time.monotonic() if at is None else at
 
     def set(self, condition, holds):
         """Take note of one condition of readiness."""

@@ -13,17 +13,22 @@ LOG_ODDS_BUCKETS = (-10, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 10, 12, 14
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric: its kind, what it says, its labels."""
+    """One metric: its kind, what it says, its labels.
+
+    `of_workers` is how a gauge of several workers becomes one, "max" or "sum"; counters and histograms are added up.
+    """
 
     kind: type
     doc: str
     labels: tuple[str, ...] = ()
     buckets: tuple | None = None
+    of_workers: str = "max"
 
 
 METRICS = {
     "dgl_consumed_total": Definition(Counter, "Messages whose outcomes are out."),
     "dgl_scored_total": Definition(Counter, "Alerts scored."),
+    "dgl_written_total": Definition(Counter, "Alerts written to the topic keyed by object (`rekey`)."),
     "dgl_refused_total": Definition(Counter, "Alerts refused, by reason.", ("reason",)),
     "dgl_dead_lettered_total": Definition(Counter, "Messages that could not be read, by reason.", ("reason",)),
     "dgl_expired_total": Definition(Counter, "Offsets that retention took before they were read: an upper bound on alerts."),
@@ -34,7 +39,11 @@ METRICS = {
     "dgl_service_failures_total": Definition(Counter, "Failures of a service, each followed by another try.", ("service",)),
     "dgl_companions_total": Definition(Counter, "The companion store's counters.", ("event",)),
     "dgl_lag": Definition(Gauge, "Messages of a held partition that are still to be read.", ("topic", "partition")),
-    "dgl_partitions": Definition(Gauge, "Partitions held."),
+    "dgl_partitions": Definition(Gauge, "Partitions held.", of_workers="sum"),
+    "dgl_workers": Definition(Gauge, "Processes that read and score.", of_workers="sum"),
+    "dgl_worker_restarts_total": Definition(
+        Counter, "Workers that died and were started anew, by what ended them.", ("cause",)
+    ),
     "dgl_ready": Definition(Gauge, "1 when the bundle is warm, partitions are held and schemas reachable."),
     "dgl_last_batch_timestamp_seconds": Definition(Gauge, "When the last batch was delivered [s since 1970 UTC]."),
     "dgl_batch_alerts": Definition(Histogram, "Messages in a batch.", (), BATCH_BUCKETS),
@@ -50,11 +59,22 @@ METRICS = {
     "dgl_run_info": Definition(Gauge, "1; this process.", ("survey", "version", "group_id", "delivery")),
 }
 
+# Held to the accounts, batch by batch.
+ACCOUNT_METRICS = tuple(
+    f"dgl_{name}_total" for name in ("consumed", "scored", "written", "refused", "dead_lettered", "candidates", "published")
+)
+
 
 class Metrics:
-    """The metrics of one process, in a registry of its own."""
+    """The metrics of one process, in a registry of its own.
 
-    def __init__(self):
+    Parameters
+    ----------
+    definitions : dict
+        Name -> `Definition`; those of the streaming filter where not given.
+    """
+
+    def __init__(self, definitions=METRICS):
         self.registry = CollectorRegistry()
         self._all = {}
         self._rows = {}
@@ -78,6 +98,10 @@ class Metrics:
     def set_info(self, name, *label_values):
         """Make this the one row of an info metric."""
         self.set_rows(name, {label_values: 1})
+
+    def samples(self, name):
+        """[(name of the series, its labels, value)] of one metric."""
+        return [(s.name, dict(s.labels), s.value) for family in self._all[name].collect() for s in family.samples]
 
     def text(self):
         """All of it in Prometheus' text format, as bytes."""

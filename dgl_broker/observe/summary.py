@@ -1,7 +1,7 @@
 """The accounts of a run, and the closing summary in which they balance.
 
-consumed = scored + refused + dead-lettered: asked before anything of a batch leaves. `expired` stands apart: offsets that
-retention took before they were read, an upper bound on alerts.
+consumed = scored + refused + dead-lettered (of `rekey`: written in place of scored): asked before anything of a batch leaves.
+`expired` stands apart: offsets that retention took before they were read, an upper bound on alerts.
 """
 
 import json
@@ -24,6 +24,7 @@ class Tally:
 
     consumed: int = 0
     scored: int = 0
+    written: int = 0
     refused: int = 0
     dead_lettered: int = 0
     candidates: int = 0
@@ -34,7 +35,7 @@ class Tally:
 
     def check(self):
         """Raises AccountsDoNotBalance if they do not."""
-        outcomes = self.scored + self.refused + self.dead_lettered
+        outcomes = self.scored + self.written + self.refused + self.dead_lettered
         if self.consumed != outcomes:
             raise AccountsDoNotBalance(f"consumed {self.consumed}, but {outcomes} outcomes: {self}")
 
@@ -42,6 +43,15 @@ class Tally:
         """Add another tally to this one."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_dict(self):
+        """As JSON takes it."""
+        return {name: dict(v) if isinstance(v := getattr(self, name), Counter) else v for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, values):
+        """What `as_dict` gave."""
+        return cls(**{name: Counter(v) if isinstance(v, dict) else v for name, v in values.items()})
 
 
 def tally(consumed, outcomes, outputs=()):
@@ -59,6 +69,8 @@ def tally(consumed, outcomes, outputs=()):
             passed = [v.filter for v in outcome.verdicts if v.passed]
             out.candidates += bool(passed)
             out.candidates_by_filter.update(passed)
+        elif outcome.status == "written":
+            out.written += 1
         elif outcome.status == "refused":
             out.refused += 1
             out.refused_by_reason[outcome.reason] += 1
@@ -71,9 +83,16 @@ def tally(consumed, outcomes, outputs=()):
 
 
 class Accounts:
-    """Sum of the delivered batches of a run."""
+    """Sum of the delivered batches of a run.
 
-    def __init__(self):
+    Parameters
+    ----------
+    done : "scored" or "written"
+        What becomes of an alert that is neither refused nor dead-lettered.
+    """
+
+    def __init__(self, done="scored"):
+        self.done = done
         self.total = Tally()
         self.batches = 0
         self.expired = 0
@@ -99,9 +118,9 @@ class Accounts:
         """What `summary.json` holds; `more` goes in at the end."""
         t = self.total
         seconds = time.time() - self.began
-        return {
+        out = {
             "consumed": t.consumed,
-            "scored": t.scored,
+            self.done: getattr(t, self.done),
             "refused": t.refused,
             "dead_lettered": t.dead_lettered,
             "expired": self.expired,
@@ -116,14 +135,19 @@ class Accounts:
             "alerts_per_s": round(t.consumed / seconds, 3) if seconds > 0 else None,
             **more,
         }
+        if self.done != "scored":  # nothing is judged
+            del out["candidates"], out["candidates_by_filter"]
+        return out
 
 
 def summary_text(summary):
     """The closing summary for people, of the dict that `Accounts.as_dict` gives."""
+    done = "scored" if "scored" in summary else "written"
+    candidates = f"candidates {summary['candidates']}, " if "candidates" in summary else ""
     lines = [
-        f"consumed {summary['consumed']} = scored {summary['scored']} + refused {summary['refused']}"
+        f"consumed {summary['consumed']} = {done} {summary[done]} + refused {summary['refused']}"
         f" + dead-lettered {summary['dead_lettered']}",
-        f"candidates {summary['candidates']}, expired before they were read {summary['expired']}"
+        f"{candidates}expired before they were read {summary['expired']}"
         f", {summary['seconds']:.1f} s, {summary['alerts_per_s'] or 0:.1f} alerts/s",
     ]
     for name, title in (
@@ -136,6 +160,11 @@ def summary_text(summary):
             lines.append(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in summary[name].items()))
     if summary.get("withheld"):
         lines.append(f"withheld from publication, of a programme that is not configured: {summary['withheld']}")
+    if summary.get("workers"):
+        died = ", ".join(f"{cause} {count}" for cause, count in summary["worker_restarts"].items())
+        lines.append(f"workers: {summary['workers']}" + (f", started anew after {died}" if died else ""))
+    if summary.get("in_doubt"):
+        lines.append(f"not counted, since nobody could say whether they left before their worker died: {summary['in_doubt']}")
     if summary.get("ended"):
         lines.append(f"ended: {summary['ended']}")
     return "\n".join(lines)

@@ -23,28 +23,33 @@ class Watch:
         self.metrics = Metrics()
         self.health = Health()
         self.lag = None
+        self.info = {}  # what the closing summary says of this process beside its counts
         self._progress = progress or (lambda accounts, lag: None)
         self._counted = {}
         self._next_lag = 0.0
+        self.metrics["dgl_workers"].set(1)
 
     def tally(self, consumed, outcomes, outputs):
         """Counts of one batch; raises AccountsDoNotBalance before anything of it leaves."""
         return tally(consumed, outcomes, outputs)
 
+    def begin(self, one, offsets):
+        """A batch is about to leave; where it does not, `let_go` follows.
+
+        Parameters
+        ----------
+        one : Tally
+        offsets : dict
+            (topic, partition) -> offset that is committed with it.
+        """
+
+    def let_go(self):
+        """The batch that was about to leave did not: others read it again."""
+
     def settle(self, one, outcomes):
         """A batch is out: into the accounts and the metrics."""
-        self.accounts.settle(one)
+        self.add(one)
         m, now = self.metrics, time.time()
-        m["dgl_consumed_total"].inc(one.consumed)
-        m["dgl_scored_total"].inc(one.scored)
-        for name, counts in (
-            ("dgl_refused_total", one.refused_by_reason),
-            ("dgl_dead_lettered_total", one.dead_lettered_by_reason),
-            ("dgl_candidates_total", one.candidates_by_filter),
-            ("dgl_published_total", one.published),
-        ):
-            for label, count in counts.items():
-                m[name].labels(label).inc(count)
         m["dgl_batch_alerts"].observe(one.consumed)
         m["dgl_last_batch_timestamp_seconds"].set(now)
         for outcome in outcomes:
@@ -53,6 +58,22 @@ class Watch:
             if outcome.scores is not None:
                 m["dgl_log_odds"].observe(outcome.scores.log_odds)
         self._progress(self.accounts, self.lag)
+
+    def add(self, one):
+        """Counts of a batch that is out: into the accounts, and the counters that are held to them (`ACCOUNT_METRICS`)."""
+        self.accounts.settle(one)
+        m = self.metrics
+        m["dgl_consumed_total"].inc(one.consumed)
+        m["dgl_scored_total"].inc(one.scored)
+        m["dgl_written_total"].inc(one.written)
+        for name, counts in (
+            ("dgl_refused_total", one.refused_by_reason),
+            ("dgl_dead_lettered_total", one.dead_lettered_by_reason),
+            ("dgl_candidates_total", one.candidates_by_filter),
+            ("dgl_published_total", one.published),
+        ):
+            for label, count in counts.items():
+                m[name].labels(label).inc(count)
 
     def spent(self, **seconds):
         """Seconds of one batch by stage."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dgl_broker.observe.summary import AccountsDoNotBalance
 
 log = logging.getLogger(__name__)
-STATUSES = ("scored", "refused", "dead_lettered")
+STATUSES = ("scored", "written", "refused", "dead_lettered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,9 @@ class RunLoop:
         encoded = time.monotonic()
         # Before anything leaves: a batch that does not balance must not be committed.
         tally = self.watch.tally(len(batch), outcomes, outputs if self.delivery.publishes else ())
+        self.watch.begin(tally, batch.next)
         if not self.delivery.deliver(outputs, batch):
+            self.watch.let_go()
             return
         delivered = time.monotonic()
         self.watch.settle(tally, outcomes)
