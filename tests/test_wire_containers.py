@@ -99,7 +99,7 @@ def test_inflated_size_is_limited(codec):
     bomb = ztf_record(top={"publisher": "x" * 5_000_000})
     message = container([bomb], codec)
     assert len(message) < 300_000
-    assert reason(message, limits=Limits(message_bytes=1_000_000)) == "too_large"
+    assert reason(message, limits=Limits(inflated_bytes=1_000_000)) == "too_large"
 
 
 @pytest.mark.parametrize("known_size", [True, False])

@@ -175,9 +175,7 @@ def test_rows_of_a_history_are_limited():
     rows = [lsst_forced(-i, i) for i in range(60)]
     message = lsst_message(lsst_record(forced=rows))
     assert len(decode(message, None, Schemas()).record["prvDiaForcedSources"]) == 60
-    source = Schemas()
-    source.writer_schema(1000).limits = Limits(rows=59)
-    error = failure(message, schemas=source)
+    error = failure(message, schemas=Schemas(), limits=Limits(rows=59))
     assert error.reason == "too_large"
     assert error.detail == "lsst schema 1000 (lsst.v10_0.alert): prvDiaForcedSources of 60 rows, at most 59"
 
@@ -197,7 +195,8 @@ sys.path.insert(0, {tests!r})
 from test_wire_hostile import container, long
 from packets import ZTF_SCHEMA, ztf_record
 from dgl_broker.errors import PacketError
-from dgl_broker.wire import decode, decode_all
+from dgl_broker.wire import Limits, decode, decode_all
+patient = Limits(seconds=600.0)
 schema = json.loads(json.dumps(ZTF_SCHEMA))
 row = next(f for f in schema["fields"] if f["name"] == "prv_candidates")["type"][1]["items"]
 row["fields"] = [{{"name": f["name"], "type": ["null", "double"] if f["name"] != "isdiffpos" else ["null", "string"]}}
@@ -209,7 +208,7 @@ rest = io.BytesIO()
 fastavro.schemaless_writer(rest, {{**schema, "fields": schema["fields"][1:]}}, ztf_record())
 message = container(schema, long(1) + long(n) + b"\\0" * (6 * n) + b"\\0" + rest.getvalue())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for read in (lambda: decode(message), lambda: next(decode_all(message))[0]):
+for read in (lambda: decode(message, limits=patient), lambda: next(decode_all(message, limits=patient))[0]):
     try:
         error = read()
     except PacketError as raised:

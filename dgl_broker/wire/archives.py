@@ -3,7 +3,7 @@
 from dgl_broker.errors import PacketError
 from dgl_broker.wire.codecs import inflate
 from dgl_broker.wire.containers import Container
-from dgl_broker.wire.limits import DEFAULT
+from dgl_broker.wire.limits import DEFAULT, Allowance
 from dgl_broker.wire.packets import Packet, packet_label, require_survey
 from dgl_broker.wire.reduce import picked, reader_schema
 from dgl_broker.wire.schema_tree import shown
@@ -49,9 +49,9 @@ def _records(container, count, content):
     found, place = [], 0
     for _ in range(count):
         window, start = content, place
-        if len(content) - place > limits.message_bytes:  # no alert is longer: what seems to be must not be unpacked
-            window, start = content[place : place + limits.message_bytes], 0
-        record, end = schema.read(window, start)
+        if len(content) - place > limits.inflated_bytes:  # no alert is longer: what seems to be must not be unpacked
+            window, start = content[place : place + limits.inflated_bytes], 0
+        record, end = schema.read(window, start, Allowance(limits))
         end += place - start
         packet = Packet(schema.survey, packet_label(schema.survey, record, schema.version), record)
         found.append((packet, container.alone(content[place:end])))

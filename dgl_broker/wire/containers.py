@@ -12,6 +12,7 @@ import fastavro
 
 from dgl_broker.errors import PacketError
 from dgl_broker.wire.codecs import compress, inflate
+from dgl_broker.wire.limits import Allowance
 from dgl_broker.wire.writer_schema import schema_from_json
 
 MAGIC = b"Obj\x01"
@@ -80,23 +81,24 @@ class Container:
             raise PacketError("sync_marker", f"block at byte {place}: no sync marker at byte {end}")
         return count, size, start
 
-    def one(self):
+    def one(self, allowance=None):
         """Content of the only record, inflated.
 
         Raises
         ------
         PacketError
-            Also `no_record` and `many_records`, where it is not exactly one.
+            Also `no_record` and `many_records`, where it is not exactly one; `too_slow` before the last of a million blocks.
         """
-        found = None
+        found, allowance = None, allowance or Allowance(self.limits)
         for count, content, _ in self.blocks():
+            allowance.check_time()
             if count and (found is not None or count > 1):
                 raise PacketError("many_records", f"container of {'several' if found else count} records, expected one alert")
             if count:
                 found = content
         if found is None:
             raise PacketError("no_record", "container without a record")
-        return inflate(self.codec, found, self.limits.message_bytes)
+        return inflate(self.codec, found, self.limits.inflated_bytes)
 
     def alone(self, record):
         """A container that holds one record of this one, given as bytes; not compressed."""

@@ -6,7 +6,7 @@ from dgl_broker.alert import Message
 from dgl_broker.errors import PacketError
 from dgl_broker.wire import confluent
 from dgl_broker.wire.containers import MAGIC, Container
-from dgl_broker.wire.limits import DEFAULT
+from dgl_broker.wire.limits import DEFAULT, Allowance
 from dgl_broker.wire.writer_schema import schema_from_json
 
 
@@ -25,10 +25,11 @@ class Packet:
 class Opened:
     """A message whose framing and schema are known and whose record is not yet decoded."""
 
-    __slots__ = ("survey", "_schema", "_payload", "_start")
+    __slots__ = ("survey", "_schema", "_payload", "_start", "_allowance")
 
-    def __init__(self, schema, payload, start):
+    def __init__(self, schema, payload, start, allowance):
         self.survey, self._schema, self._payload, self._start = schema.survey, schema, payload, start
+        self._allowance = allowance
 
     def leading(self, fields=None):
         """First stage: the packet's leading fields, up to the last that is asked for, before any history.
@@ -43,7 +44,7 @@ class Opened:
         dict
             As `record` has them; empty where none of `fields` stands before the histories.
         """
-        return self._schema.read_leading(self._payload, fields, self._start)
+        return self._schema.read_leading(self._payload, fields, self._start, self._allowance)
 
     def record(self):
         """Second stage: all fields that are read.
@@ -53,11 +54,11 @@ class Opened:
         PacketError
             Also `trailing_bytes`, where the record ends before the message.
         """
-        return self._all_of(self._schema.read(self._payload, self._start))
+        return self._all_of(self._schema.read(self._payload, self._start, self._allowance))
 
     def whole(self):
         """The record with every field of its schema, read or not: for formats that pass whole packets on."""
-        return self._all_of(self._schema.read_whole(self._payload, self._start))
+        return self._all_of(self._schema.read_whole(self._payload, self._start, self._allowance))
 
     def _all_of(self, found):
         record, end = found
@@ -136,13 +137,14 @@ def open_message(message, survey=None, schemas=None, limits=DEFAULT, key=None):
         raise PacketError("empty", "message without a value")
     if len(value) > limits.message_bytes:
         raise PacketError("too_large", f"message of {len(value)} bytes, at most {limits.message_bytes}")
+    allowance = Allowance(limits)
     if value[:4] == MAGIC:
         container = Container(value, limits)
         require_survey(container.schema, survey)
-        return Opened(container.schema, container.one(), 0)
+        return Opened(container.schema, container.one(allowance), 0, allowance)
     schema, start = _schema_of(value, schemas, limits, key)
     require_survey(schema, survey)
-    return Opened(schema, value, start)
+    return Opened(schema, value, start, allowance)
 
 
 def _decoded(packet, survey):

@@ -6,7 +6,7 @@ from dgl_broker.wire.containers import MAGIC, Container
 from dgl_broker.wire.limits import MIB, Limits
 
 # A dead letter holds a whole message and its headers: more than one packet may, and never more than a broker takes.
-OWN = Limits(message_bytes=256 * MIB)
+OWN = Limits(message_bytes=256 * MIB, inflated_bytes=256 * MIB)
 
 
 def read_record(value, schemas=None):

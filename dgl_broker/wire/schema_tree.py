@@ -23,11 +23,7 @@ class _Tree:
 
     def build(self, schema, namespace, depth=0):
         """(tree, debt) of a schema; debt = most steps that decoding one value takes beyond those that its bytes pay for."""
-        self.nodes += 1
-        if self.nodes > self.limits.schema_nodes or depth > self.limits.depth:
-            raise PacketError(
-                "bad_schema", f"schema of more than {self.limits.schema_nodes} fields or {self.limits.depth} levels"
-            )
+        self._count(1, depth)
         if isinstance(schema, list):
             return self._union(schema, namespace, depth)
         if isinstance(schema, str):
@@ -40,6 +36,13 @@ class _Tree:
         if kind in ("array", "map"):
             return self._many(kind, schema, namespace, depth)
         return self.build(kind, namespace, depth + 1)  # {"type": "string", ...} or a nested definition
+
+    def _count(self, nodes, depth=0):
+        self.nodes += nodes
+        if self.nodes > self.limits.schema_nodes or depth > self.limits.depth:
+            raise PacketError(
+                "bad_schema", f"schema of more than {self.limits.schema_nodes} fields or {self.limits.depth} levels"
+            )
 
     def _name(self, name, namespace, depth):
         if name in PRIMITIVES:
@@ -69,11 +72,13 @@ class _Tree:
         name = f"t{self.nodes}"  # one of its own: the decoder pairs types of two schemas by their names
         if kind == "fixed":
             size = schema.get("size")
-            if not isinstance(size, int) or not 0 <= size <= self.limits.message_bytes:
+            if not isinstance(size, int) or not 0 <= size <= self.limits.inflated_bytes:
                 raise PacketError("bad_schema", f"fixed type {shown(full)} of size {shown(size)}")
             return {"type": "fixed", "name": name, "size": size}, _debt(size)
         if kind == "enum":
             symbols = schema.get("symbols")
+            # Before each is looked at: an enum of thousands that is used by thousands of fields would take minutes.
+            self._count(len(symbols) if isinstance(symbols, list) else 0)
             if not isinstance(symbols, list) or not all(isinstance(s, str) for s in symbols):
                 raise PacketError("bad_schema", f"enum {shown(full)} without symbols")
             return {"type": "enum", "name": name, "symbols": symbols}, _debt(1)
