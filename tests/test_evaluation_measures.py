@@ -7,12 +7,13 @@ from sklearn import metrics
 
 from dgl_broker.errors import ConfigError
 from dgl_broker.evaluation import mixes
-from dgl_broker.evaluation.intervals import bootstrap, clopper_pearson, paired_bootstrap, wilson
+from dgl_broker.evaluation.intervals import bootstrap, clopper_pearson, paired_bootstrap, poisson, wilson
 from dgl_broker.evaluation.measures import (
     class_measures,
     confusion,
     effective_number,
     purity,
+    purity_at_prevalence,
     reliability,
     roc,
     threshold_at_fpr,
@@ -167,3 +168,17 @@ def test_every_kind_of_negative_has_a_rate_with_its_source():
     assert mixes.missing_kinds("hard", "lsst", ["agn", "sn_ia_lrg"])
     with pytest.raises(ConfigError):
         mixes.rates("des")
+
+
+def test_counts_have_the_exact_interval_of_poisson():
+    # Table 1 of Gehrels 1986 (doi:10.1086/164079) gives 84.13 %; the 95 % of k = 0 is -ln 0.025, of k = 10 from R's poisson.test.
+    assert poisson(0) == (0.0, pytest.approx(-np.log(0.025)))
+    assert poisson(10) == (pytest.approx(4.795389, abs=1e-6), pytest.approx(18.390356, abs=1e-6))
+    lo, hi = poisson(3, level=2 * 0.8413 - 1)
+    assert lo == pytest.approx(1.367, abs=2e-3) and hi == pytest.approx(5.918, abs=2e-3)
+
+
+def test_purity_is_bayes_rule():
+    # 1 in 1000 is true, 0.5 of these pass and 0.001 of the others: 0.0005 against 0.000999.
+    assert purity_at_prevalence(0.5, 1e-3, 1e-3) == pytest.approx(0.0005 / (0.0005 + 0.000999))
+    assert purity_at_prevalence(0.5, 0.0, 1e-6) == 1.0 and purity_at_prevalence(0.0, 0.0, 1e-6) is None

@@ -539,3 +539,26 @@ def test_selection_starts_without_torch():
     code = "import sys, dgl_broker.selection; print([m for m in ('torch', 'sklearn', 'astropy', 'redis') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_what_one_filter_says_otherwise_than_another_is_told_in_words():
+    from dataclasses import replace
+
+    from dgl_broker.selection.words import differences
+
+    old = parse_filter(
+        "{name: f, version: 1, require: {snr: {min: 5}, band: {in: [g, r]}}, threshold: 3.17, completeness_floor: 0.1}"
+    )
+    new = replace(
+        old, version=2, threshold=3.1700001, require=parse_criteria({"snr": {"min": 7}, "is_positive": {"equals": True}})
+    )
+    assert differences(old, replace(old, version=9, description="new words")) == []
+    assert differences(None, old) == ["new, log_odds at least 3.17"]
+    assert differences(old, replace(new, bundle_sha256="ab" * 32, completeness_floor=None)) == [
+        "threshold 3.17 → 3.1700001",
+        "snr: at least 5; unknown passes → at least 7; unknown passes",
+        "band taken out (g or r; unknown passes)",
+        "is_positive put in: yes; unknown passes",
+        "bundle none → abababab",
+        "completeness floor 0.1 → none",
+    ]

@@ -1,4 +1,4 @@
-"""Intervals: Clopper-Pearson and Wilson for shares, percentile bootstrap over objects, paired where two are compared."""
+"""Intervals: Clopper-Pearson and Wilson for shares, Garwood for counts, percentile bootstrap over objects, paired for two."""
 
 import numpy as np
 from scipy import stats
@@ -23,6 +23,16 @@ def wilson(k, n, level=0.95):
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def poisson(k, level=0.95):
+    """Exact interval of the expectation behind a count (Garwood 1936, doi:10.1093/biomet/28.3-4.437).
+
+    k may be the effective number of a clustered count: then the interval is that of as many independent events.
+    """
+    tail = (1 - level) / 2
+    lo = 0.0 if k == 0 else float(stats.chi2.ppf(tail, 2 * k) / 2)
+    return lo, float(stats.chi2.ppf(1 - tail, 2 * (k + 1)) / 2)
 
 
 def bootstrap(measure, strata, n_draws=400, level=0.95, seed=0):

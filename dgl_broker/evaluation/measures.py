@@ -226,3 +226,17 @@ def purity(tpr_of_fpr, lensed_per_night, negatives_per_night, budget):
     true = lensed_per_night * tpr
     found = true + negatives_per_night * lo
     return {"fpr": lo, "tpr": tpr, "true_per_night": true, "purity": true / found if found > 0 else None}
+
+
+def purity_at_prevalence(tpr, fpr, prevalence):
+    """Share of true ones among what passes, where `prevalence` of all are true (Bayes); None where nothing passes.
+
+    Parameters
+    ----------
+    tpr, fpr : float
+        Share of the true ones, and of the others, that pass.
+    prevalence : float
+    """
+    true = prevalence * tpr
+    passing = true + (1.0 - prevalence) * fpr
+    return true / passing if passing > 0 else None

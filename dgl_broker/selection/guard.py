@@ -1,6 +1,6 @@
 """Guards of an activation: what a filter lets through on a reference night and of injections, before it comes into force.
 
-They ask two things of what was replayed (`dgl-broker replay --ungated`): `candidates_per_night` and `completeness` at a threshold.
+They ask two things of what was replayed (`replay --ungated`): `candidates_per_night` and `completeness` at a threshold.
 `Replayed` answers from arrays, `dgl_broker.tune` from a table in order. A NaN score (refused, or never scored) never passes.
 """
 
