@@ -171,7 +171,7 @@ def test_every_kind_of_negative_has_a_rate_with_its_source():
 
 
 def test_counts_have_the_exact_interval_of_poisson():
-    # Table 1 of Gehrels 1986 (doi:10.1086/164079) gives 84.13 %; the 95 % of k = 0 is -ln 0.025, of k = 10 from R's poisson.test.
+    # 95 %: k = 0 by hand (-ln 0.025), k = 10 from R's poisson.test; 84.13 %: Table 1 of Gehrels 1986 (doi:10.1086/164079).
     assert poisson(0) == (0.0, pytest.approx(-np.log(0.025)))
     assert poisson(10) == (pytest.approx(4.795389, abs=1e-6), pytest.approx(18.390356, abs=1e-6))
     lo, hi = poisson(3, level=2 * 0.8413 - 1)

@@ -26,7 +26,7 @@ _HOME = {
     "load_bundle": "bundle",
     "make_bundle": "bundle",
     "save_bundle": "bundle",
-    "default_bundle": "bundle",
+    "default_bundle": "card",
     "untrained_bundle": "untrained",
     "Ensemble": "ensemble",
     "ScoreTable": "score_table",

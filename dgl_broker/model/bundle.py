@@ -6,7 +6,6 @@
 import copy
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ import torch
 
 from dgl_broker.errors import ConfigError, StateError
 from dgl_broker.model.calibration import Calibration
-from dgl_broker.model.card import bundle_sha256, check_card, read_card, scores_sha256
+from dgl_broker.model.card import CARD, bundle_sha256, check_card, find_bundle, read_card, scores_sha256
 from dgl_broker.model.fusion import Fusion
 from dgl_broker.model.fusion_networks import build_members
 from dgl_broker.model.shape import NetworkShape
 from dgl_broker.model.weights_file import pack, unpack
 from dgl_broker.scores import CLASSES
 
-SHIPPED = Path(__file__).parents[1] / "bundles"
-WEIGHTS, SVM, CARD, CALIBRATION = "weights.safetensors", "svm.safetensors", "card.json", "calibration.json"
+WEIGHTS, SVM, CALIBRATION = "weights.safetensors", "svm.safetensors", "calibration.json"
 MAX_FILE_BYTES = 2**31
 MAX_PARAMETERS = 500_000_000  # the published ensemble has 54 million
 TRUNKS = ("cnn", "gru", "fc")
@@ -81,16 +79,6 @@ class Bundle:
         return scores_sha256(self.card)
 
 
-def default_bundle(survey):
-    """Path of the bundle that ships for a survey, whether or not it is there."""
-    return SHIPPED / survey
-
-
-def shipped_bundles():
-    """Ids of the bundles in the package."""
-    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{CARD}"))
-
-
 def load_bundle(name, survey=None):
     """The bundle in a folder, of an id that ships, or "default" for `survey`.
 
@@ -101,7 +89,7 @@ def load_bundle(name, survey=None):
     StateError
         A file is missing, truncated, or not what the card says.
     """
-    path = _find(name, survey)
+    path = find_bundle(name, survey)
     raw = _read(path / CARD, 2**24)
     card = read_card(raw, str(path / CARD))
     check_card(card, str(path / CARD))
@@ -255,25 +243,6 @@ def _first(names):
 
 def _hash(raw):
     return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
-
-
-def _find(name, survey):
-    """Folder that a bundle's name stands for."""
-    if name == "default":
-        if survey is None:
-            raise ConfigError('bundle "default": needs a survey, "lsst" or "ztf"; for others name a folder or an id')
-        path = default_bundle(survey)
-        if not (path / CARD).is_file():
-            raise ConfigError(f'bundle "default": none ships for survey {survey!r}; there are {shipped_bundles() or "none"}')
-        return path
-    if isinstance(name, str) and (SHIPPED / name / CARD).is_file() and os.sep not in name:
-        return SHIPPED / name
-    path = Path(name)
-    if not path.is_dir():
-        raise ConfigError(f"bundle {str(name)!r}: no such folder, and those that ship are {shipped_bundles() or 'none'}")
-    if not (path / CARD).is_file():
-        raise ConfigError(f"bundle {str(name)!r}: the folder holds no {CARD}")
-    return path
 
 
 def _read(path, limit):

@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+import os
 import re
+from pathlib import Path
 
 from dgl_broker.errors import ConfigError
 from dgl_broker.scores import CLASSES
+
+SHIPPED = Path(__file__).parents[1] / "bundles"
+CARD = "card.json"
 
 KINDS = ("alert", "paper")
 SURVEYS = ("lsst", "ztf")
@@ -14,6 +19,41 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 # What a log-odds depends on; metrics, limits and words on the card do not change it.
 SCORING_PARTS = ("kind", "survey", "classes", "input", "network", "fusion", "prior", "hashes")
+
+
+def default_bundle(survey):
+    """Path of the bundle that ships for a survey, whether or not it is there."""
+    return SHIPPED / survey
+
+
+def shipped_bundles():
+    """Ids of the bundles in the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{CARD}"))
+
+
+def find_bundle(name, survey=None):
+    """Folder that a bundle's name stands for: "default" for a survey, the id of one that ships, or a path.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name == "default":
+        if survey is None:
+            raise ConfigError('bundle "default": needs a survey, "lsst" or "ztf"; for others name a folder or an id')
+        path = default_bundle(survey)
+        if not (path / CARD).is_file():
+            raise ConfigError(f'bundle "default": none ships for survey {survey!r}; there are {shipped_bundles() or "none"}')
+        return path
+    if isinstance(name, str) and (SHIPPED / name / CARD).is_file() and os.sep not in name:
+        return SHIPPED / name
+    path = Path(name)
+    if not path.is_dir():
+        raise ConfigError(f"bundle {str(name)!r}: no such folder, and those that ship are {shipped_bundles() or 'none'}")
+    if not (path / CARD).is_file():
+        raise ConfigError(f"bundle {str(name)!r}: the folder holds no {CARD}")
+    return path
 
 
 def canonical(value):
