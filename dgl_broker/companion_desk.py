@@ -5,16 +5,16 @@ from collections import Counter
 
 from dgl_broker.companions import Companion, Key, with_batch
 from dgl_broker.errors import PacketError
-from dgl_broker.stamps import read_stamp
+from dgl_broker.stamps import MAX_INFLATED, read_stamp
 
 
-def companion_of(alert):
+def companion_of(alert, stamp_bytes=MAX_INFLATED):
     """The stamps that an alert leaves, or None where it has no object or no readable stamp."""
     if alert.object_id is None or alert.is_solar_system:
         return None
     try:
-        template = read_stamp(alert.cutouts.template, "template", alert.cutouts)
-        difference = read_stamp(alert.cutouts.difference, "difference", alert.cutouts)
+        template = read_stamp(alert.cutouts.template, "template", alert.cutouts, stamp_bytes)
+        difference = read_stamp(alert.cutouts.difference, "difference", alert.cutouts, stamp_bytes)
     except PacketError:
         return None  # the alert itself is refused for it, with the reason
     if template is None and difference is None:
@@ -33,14 +33,16 @@ class CompanionDesk:
     remember : callable, optional
         Facts of an alert to whether its stamps are kept; None keeps all. Fixed at start, so that what a score depends on
         does not change while the filter runs.
+    stamp_bytes : int
+        Most that a stamp may have once inflated.
     """
 
-    def __init__(self, store, remember=None):
-        self.store = store
+    def __init__(self, store, remember=None, stamp_bytes=MAX_INFLATED):
+        self.store, self._stamp_bytes = store, stamp_bytes
         self.remembers = remember or (lambda facts: True)
 
     def _offer(self, alert):
-        return companion_of(alert) if self.remembers(alert.facts) else None
+        return companion_of(alert, self._stamp_bytes) if self.remembers(alert.facts) else None
 
     def fetch(self, alerts):
         """Per alert {band: Companion} of its own past, centred on the alert's position; earlier ones of the batch count."""

@@ -15,7 +15,7 @@ from dgl_broker.errors import ConfigError, NotScorable, PacketError
 from dgl_broker.light_curve import POINT_FEATURES, Points, point_features
 from dgl_broker.north_up import place_north_up
 from dgl_broker.stamp_quality import judge_difference
-from dgl_broker.stamps import read_stamp
+from dgl_broker.stamps import MAX_INFLATED, read_stamp
 
 MAX_NOISE_UNITS = 1e6  # a hot pixel of 1e30 must not overflow in the sums of the resampling
 PLANES = ("template", "difference", "template_mask", "difference_mask")
@@ -127,7 +127,7 @@ def stack(examples):
     )
 
 
-def _read_stamps(alert):
+def _read_stamps(alert, max_bytes):
     """(template or None, difference) of an alert.
 
     Raises
@@ -140,8 +140,8 @@ def _read_stamps(alert):
     if not (cutouts.science or cutouts.template or cutouts.difference):
         raise NotScorable("no_cutouts", f"{alert.name}: the packet holds no cutouts")
     try:
-        difference = read_stamp(cutouts.difference, "difference", cutouts)
-        template = read_stamp(cutouts.template, "template", cutouts)
+        difference = read_stamp(cutouts.difference, "difference", cutouts, max_bytes)
+        template = read_stamp(cutouts.template, "template", cutouts, max_bytes)
     except PacketError as error:
         raise NotScorable("bad_cutout", f"{alert.name}: {error.detail}") from error
     if difference is None:
@@ -213,7 +213,7 @@ def _place(stamps, spec):
     return placed
 
 
-def build_examples(alerts, spec, companions=None):
+def build_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
     """Examples of a batch of alerts.
 
     Parameters
@@ -222,6 +222,8 @@ def build_examples(alerts, spec, companions=None):
     spec : ExampleSpec
     companions : list of dict, optional
         Per alert {band: Companion}, earlier stamps of the same object in other bands.
+    stamp_bytes : int
+        Most that a stamp may have once inflated.
 
     Returns
     -------
@@ -234,7 +236,7 @@ def build_examples(alerts, spec, companions=None):
     for n, alert in enumerate(alerts):
         try:
             _check_alert(alert, spec)
-            template, difference = _read_stamps(alert)
+            template, difference = _read_stamps(alert, stamp_bytes)
             _check_scale(alert, difference, spec)
             quality[n] = judge_difference(alert, difference, spec.minimum)
         except NotScorable as refusal:

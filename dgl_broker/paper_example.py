@@ -13,7 +13,7 @@ from dgl_broker.errors import ConfigError, NotScorable, PacketError
 from dgl_broker.example import Batch, Completeness, Example
 from dgl_broker.north_up import place_north_up
 from dgl_broker.photometry import AB_ZERO_POINT_NJY
-from dgl_broker.stamps import read_stamp
+from dgl_broker.stamps import MAX_INFLATED, read_stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ def batch_from_arrays(images, light_curves, card):
     return Batch(images, light_curves, np.zeros((len(images), 0), np.float32)), good & sound
 
 
-def _science_planes(alert, companions, spec):
+def _science_planes(alert, companions, max_bytes):
     """{band: stamp planes to add up} of the bands at hand."""
     try:
-        own = read_stamp(alert.cutouts.science, "science", alert.cutouts)
+        own = read_stamp(alert.cutouts.science, "science", alert.cutouts, max_bytes)
     except PacketError as error:
         raise NotScorable("bad_cutout", f"{alert.name}: {error.detail}") from error
     planes = {} if own is None else {alert.band: [own]}
@@ -109,11 +109,11 @@ def _science_planes(alert, companions, spec):
     return planes
 
 
-def _image(alert, companions, spec):
+def _image(alert, companions, spec, max_bytes):
     """(B, H, W) counts per second on the card's grid."""
     if not (alert.cutouts.science or alert.cutouts.template or alert.cutouts.difference):
         raise NotScorable("no_cutouts", f"{alert.name}: the packet holds no cutouts")
-    planes = _science_planes(alert, companions, spec)
+    planes = _science_planes(alert, companions, max_bytes)
     lacking = [b for b in spec.bands if b not in planes]
     if lacking:
         raise NotScorable("n_bands", f"{alert.name}: no stamps in {', '.join(lacking)}; a paper bundle needs {spec.bands}")
@@ -163,17 +163,17 @@ def _light_curve(alert, spec):
     return flux * 10 ** (0.4 * (np.array(spec.zero_points_mag) - AB_ZERO_POINT_NJY))
 
 
-def build_paper_examples(alerts, spec, companions=None):
+def build_paper_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
     """Examples of a batch of alerts for a paper bundle; as `dgl_broker.example.build_examples`."""
     companions = companions or [{}] * len(alerts)
-    return [_build(alert, spec, companions[n]) for n, alert in enumerate(alerts)]
+    return [_build(alert, spec, companions[n], stamp_bytes) for n, alert in enumerate(alerts)]
 
 
-def _build(alert, spec, companions):
+def _build(alert, spec, companions, max_bytes):
     try:
         if alert.is_solar_system:
             raise NotScorable("solar_system", f"{alert.name}: matched to a solar-system object")
-        image, image_ok = scale_jointly(_image(alert, companions, spec)[None])
+        image, image_ok = scale_jointly(_image(alert, companions, spec, max_bytes)[None])
         curve, curve_ok = scale_jointly(_light_curve(alert, spec)[None])
         if not (image_ok[0] and curve_ok[0]):
             raise NotScorable("constant_stamp", f"{alert.name}: image or light curve is constant or not finite")

@@ -59,6 +59,8 @@ class Scorer:
         Declared share of lensed supernovae in the stream, for `posterior`.
     ungated : bool
         Score also what the filters' pre-cuts would refuse, and record each cut.
+    limits : dgl_broker.wire.Limits, optional
+        How large a message may be and how long it may take.
     programids : list of int, optional
         ZTF programmes whose alerts may be published; others are refused.
 
@@ -99,14 +101,15 @@ class Scorer:
         self.filters = filters if isinstance(filters, FilterSet) else FilterSet([load_filter(f) for f in filters])
         self.filters.check_bundle(self.bundle_sha256)
         self.filters.check_survey(survey)
+        limits = limits or wire.DEFAULT
         if companions is not None:
             store = open_store(companions) if isinstance(companions, str) else companions
-            companions = CompanionDesk(store, remember)
+            companions = CompanionDesk(store, remember, limits.stamp_bytes)
         self._pipeline = Pipeline(
             survey,
             schemas if hasattr(schemas, "writer_schema") else wire.schema_source(schemas),
             self.filters,
-            lambda alerts, found: build(alerts, self.spec, found),
+            lambda alerts, found: build(alerts, self.spec, found, limits.stamp_bytes),
             self._score_examples,
             self.bundle_sha256,
             companions,

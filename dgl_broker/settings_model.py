@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from dgl_broker.topic_names import TOPIC, is_topic_or_template
+from dgl_broker.wire.limits import DEFAULT, Limits
 
 SCORABLE, ALL, NONE = "scorable", "all", "none"
 SECRET = re.compile(r"(password|secret|passphrase|key\.pem)\Z")
@@ -152,6 +153,26 @@ class Overload(Section):
     max_age_s: Positive | None = Field(None, description="alerts older than this by Kafka's timestamp are refused `too_old`")
 
 
+class Workers(Section):
+    """Several processes under one supervisor."""
+
+    count: Count | None = Field(None, description="processes in one group, as `--workers`; by default one without a supervisor")
+    threads: Count | None = Field(None, description="threads of each; by default the cores shared out, or OMP_NUM_THREADS")
+    max_restarts: Annotated[int, Field(ge=0)] = Field(
+        10, description="deaths of a worker in a row, without a batch delivered, after which one more ends them all"
+    )
+
+
+class PacketLimits(Section):
+    """Beyond these a message is a dead letter (`too_large`, `too_slow`), or its alert refused (`stamp_bytes`: `bad_cutout`)."""
+
+    message_bytes: Count = Field(DEFAULT.message_bytes, description="bytes of one message")
+    inflated_bytes: Count = Field(DEFAULT.inflated_bytes, description="bytes of one alert once inflated")
+    stamp_bytes: Count = Field(DEFAULT.stamp_bytes, description="bytes of one stamp once inflated")
+    rows: Count = Field(DEFAULT.rows, description="rows of one history")
+    seconds: Positive = Field(DEFAULT.seconds, description="CPU time of decoding one message [s]")
+
+
 class Reports(Section):
     """What `dgl-broker report` tells of the candidates, and how often."""
 
@@ -206,7 +227,9 @@ class Settings(Section):
     output: Output = Output()
     batch: Batch = Batch()
     companions: Companions = Companions()
+    limits: PacketLimits = PacketLimits()
     overload: Overload = Overload()
+    workers: Workers = Workers()
     reports: Reports = Reports()
     metrics: MetricsPort = MetricsPort()
     service: Service = Service()
@@ -222,6 +245,11 @@ class Settings(Section):
         if value is not None and len(set(value)) != len(value):
             raise ValueError("each filter once")
         return value
+
+    @property
+    def packet_limits(self):
+        """`limits` as `dgl_broker.wire` takes them, with what is not configured."""
+        return Limits(**self.limits.model_dump())
 
     @property
     def filters_in_force(self):

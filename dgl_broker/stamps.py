@@ -14,9 +14,9 @@ import numpy as np
 from dgl_broker.errors import PacketError
 
 CARD, BLOCK = 80, 2880  # bytes, FITS standard 4.0 section 3
-MAX_SIDE = 1024  # px; the largest LSST stamp seen is 102 px
+MAX_SIDE = 256  # px; the largest LSST stamp is 102 px, and a batch holds the stamps of some hundred alerts at once
 MAX_HEADER_BLOCKS = 8
-MAX_INFLATED = 4_000_000  # bytes; a ZTF stamp is 20,160
+MAX_INFLATED = 1_000_000  # bytes; a ZTF stamp is 20,160, an LSST one of 102 px with its variance and PSF 170,000
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 WANTED = frozenset(
@@ -186,7 +186,7 @@ def _cut_origin(size, full, place, detector):
 ZTF_QUADRANT_PX = (3072, 3080)  # readout quadrant, Dekany et al. 2020, doi:10.1088/1538-3873/ab4ca2
 
 
-def read_stamp(data, kind, cutouts):
+def read_stamp(data, kind, cutouts, max_bytes=MAX_INFLATED):
     """One cutout of an alert as `Stamp`, or None where the packet has none (absent, or a plane of zeros).
 
     Parameters
@@ -195,10 +195,12 @@ def read_stamp(data, kind, cutouts):
     kind : "science", "template" or "difference"
     cutouts : dgl_broker.alert.Cutouts
         Says what units and which geometry the survey gives.
+    max_bytes : int
+        Limit on the inflated size.
     """
     if not data:
         return None
-    pixels, cards = read_fits_image(data)
+    pixels, cards = read_fits_image(data, max_bytes)
     height, width = pixels.shape
     if cutouts.pixel_scale_arcsec is None:
         matrix = _matrix(cards)

@@ -7,9 +7,12 @@ import time
 import packets as made
 import pytest
 from fuzz.forms import SCHEMA, block, container, packet, payload
-from fuzz.seeds import Schemas, lsst_record, seeds, ztf_record
+from fuzz.seeds import Schemas, lsst_record, lsst_stamp, seeds, ztf_record
 
-from dgl_broker.errors import PacketError
+from dgl_broker.errors import ConfigError, PacketError
+from dgl_broker.settings import load_settings
+from dgl_broker.stamps import MAX_INFLATED
+from dgl_broker.stream.worker import make_scorer
 from dgl_broker.surveys.avro_parts import long_of
 from dgl_broker.wire import DEFAULT, Limits, decode, decode_all, open_message
 from dgl_broker.wire.codecs import compress
@@ -108,3 +111,37 @@ def test_rows_are_limited_in_every_history():
         assert decode(value, limits=Limits(rows=31)).survey == survey
         error, _ = failure(value, rows=29)
         assert error.reason == "too_large" and name in error.detail
+
+
+def test_limits_of_the_configuration_reach_the_decoder_and_the_stamps(tmp_path):
+    path = tmp_path / "broker.yaml"
+    text = "survey: lsst\nkafka: {bootstrap.servers: 'broker:9092'}\ninput: {topics: [alerts]}\nfilters: []\n"
+    path.write_text(text)
+    assert load_settings(path, {}).packet_limits == DEFAULT
+    path.write_text(
+        text + "limits: {message_bytes: 60000, rows: 39, stamp_bytes: 20000, seconds: 0.5, inflated_bytes: 50000}\n"
+    )
+    settings = load_settings(path, {})
+    assert settings.packet_limits == Limits(60_000, 50_000, 20_000, 39, 0.5)
+    found = make_scorer(settings, Schemas())
+    large_stamp = lsst_record(0, 0, cutoutDifference=lsst_stamp() + bytes(20_000))
+    records = (lsst_record(), lsst_record(0, 40), large_stamp, lsst_record(cutoutScience=bytes(60_000)))
+    sane, rows, stamp, size = found.score([packet("lsst", record) for record in records])
+    assert sane.status == "scored"
+    assert (rows.status, rows.reason) == (size.status, size.reason) == ("dead_lettered", "too_large")
+    assert "at most 39" in rows.error and "at most 60000" in size.error
+    assert (stamp.status, stamp.reason) == ("refused", "bad_cutout") and "limit 20000" in stamp.error
+
+
+@pytest.mark.parametrize("line", ["rows: 0", "seconds: .inf", "seconds: 0", "message_bytes: 8.5", "row: 5", "stamp_bytes: -1"])
+def test_limits_that_make_no_sense_are_problems(tmp_path, line):
+    path = tmp_path / "broker.yaml"
+    path.write_text(
+        f"survey: lsst\nkafka: {{bootstrap.servers: 'broker:9092'}}\ninput: {{topics: [alerts]}}\nlimits: {{{line}}}\n"
+    )
+    with pytest.raises(ConfigError, match=f"limits.{line.split(':')[0]}: found"):
+        load_settings(path, {})
+
+
+def test_default_of_the_stamp_reader_is_that_of_the_limits():
+    assert DEFAULT.stamp_bytes == MAX_INFLATED

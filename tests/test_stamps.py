@@ -64,7 +64,7 @@ def test_shape_comes_from_naxis_not_from_length():
         ((b"NAXIS1  =                    5", b"NAXIS1  =            999999999"), "stamp_header"),
         ((b"NAXIS1  =                    5", b"NAXIS1  =                   -5"), "stamp_header"),
         ((b"NAXIS1  =                    5", b"NAXIS1  =                  nan"), "stamp_header"),
-        ((b"NAXIS1  =                    5", b"NAXIS1  =                 1000"), "stamp_truncated"),
+        ((b"NAXIS1  =                    5", b"NAXIS1  =                  200"), "stamp_truncated"),
         ((b"BITPIX  =                  -32", b"BITPIX  =                  -31"), "stamp_header"),
         ((b"SIMPLE", b"SAMPLE"), "stamp_header"),
         ((b"\nEND", b""), None),

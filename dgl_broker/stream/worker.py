@@ -51,6 +51,7 @@ def make_scorer(settings, schemas):
         prevalence=settings.prevalence,
         batch_size=settings.batch.max_alerts,
         programids=None if settings.published_programids is None else sorted(settings.published_programids),
+        limits=settings.packet_limits,
     )
 
 

@@ -13,6 +13,7 @@ class Limits:
     """Upper bounds on one message and what it unpacks to; beyond one the message is a dead letter `too_large`.
 
     The largest real packet seen has 300 kB and 408 forced points, after 73 days; a year of deep field may bring ten times that.
+    A batch holds some hundred alerts at once, so that what one may unpack to is what decides on the memory of all.
 
     Attributes
     ----------
@@ -37,8 +38,8 @@ class Limits:
 
     message_bytes: int = 8 * MIB
     inflated_bytes: int = 8 * MIB
-    stamp_bytes: int = 4_000_000
-    rows: int = 50_000
+    stamp_bytes: int = 1_000_000
+    rows: int = 20_000
     seconds: float = 2.0
     file_block_bytes: int = 64 * MIB
     schema_bytes: int = MIB // 2
