@@ -9,6 +9,7 @@ version = next(
     line.split('"')[1] for line in (here / "dgl_broker/__init__.py").read_text().splitlines() if line.startswith("__version__")
 )
 
+SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
 SIM = ["scipy>=1.11", "lenstronomy>=1.12", "sncosmo>=2.11", "speclite>=0.20"]
 
 setup(
@@ -48,7 +49,17 @@ setup(
     ],
     extras_require={
         "redis": ["redis>=5.0"],
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "lsst-alert-packet", "redis>=5.0", "pandas>=2.1"],
+        "serve": SERVE,
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "schemathesis>=4.0",
+            "lsst-alert-packet",
+            "redis>=5.0",
+            "pandas>=2.1",
+            *SERVE,
+        ],
         "lint": ["ruff>=0.6"],
     },
     entry_points={"console_scripts": ["dgl-broker=dgl_broker.cli:main"]},

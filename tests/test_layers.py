@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "dgl_broker"
 # From the ground up. A module may import what is below its own line, and its own room.
 LAYERS = [
     {"errors", "message_id"},
-    {"alert", "scores", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
+    {"alert", "scores", "client", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
     {"nights", "stamps", "stamp_quality", "light_curve", "north_up", "wire"},
     {"surveys", "companions", "context"},
     {"example", "companion_desk"},
@@ -24,9 +24,9 @@ LAYERS = [
     {"settings_model"},
     {"settings_reading"},
     {"sim", "settings", "observe"},
-    {"stream", "archive", "evaluation"},
+    {"stream", "archive", "evaluation", "hosts"},
     {"training"},
-    {"demo"},
+    {"demo", "serve"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,14 +35,18 @@ DOORS = {
     "redis": {"companions"},
     "cramjam": {"wire"},
     "zstandard": {"wire"},
-    "pydantic": {"settings_model", "settings_reading"},
+    "pydantic": {"settings_model", "settings_reading", "serve"},
     "sklearn": {"model", "training"},
     "astropy": {"photometry"},
     "pyarrow": {"archive", "training"},
     "torch": {"model", "training", "evaluation", "cli"},  # cli: the number of threads of train and evaluate
     "fastavro": {"wire", "surveys"},  # surveys: the writers of simulated packets
-    "requests": {"wire", "outputs", "stream"},
+    "requests": {"wire", "outputs", "stream", "client"},
     "prometheus_client": {"observe"},
+    "fastapi": {"serve", "tune"},
+    "starlette": {"serve", "tune"},
+    "uvicorn": {"serve", "tune"},
+    "lmdb": {"serve"},
     "lenstronomy": {"sim"},
     "sncosmo": {"sim"},
     "speclite": {"sim"},
@@ -54,6 +58,8 @@ WITHOUT_TORCH = [
     "dgl_broker.surveys",
     "dgl_broker.selection",
     "dgl_broker.archive.sources",
+    "dgl_broker.client",
+    "dgl_broker.serve.server",  # one that only answers from its store scores nothing
     "dgl_broker.cli",
 ]
 

@@ -18,6 +18,7 @@ VERBS = {
     "replay": "archived alerts through the same pipeline, scores to a table",
     "deadletters": "what could not be read: list it, show it, replay it after a fix",
     "audit": "whether every input of a window of time has its outcome",
+    "serve": "scores over HTTP: of packets sent to it, and of what the filter published",
     "score": "images and light curves as arrays through a paper bundle",
     "inspect": "one packet: the alert, what the network sees, why it is or is not scorable",
     "check-config": "every problem of a configuration at once",

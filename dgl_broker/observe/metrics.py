@@ -78,7 +78,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._all = {}
         self._rows = {}
-        for name, definition in METRICS.items():
+        for name, definition in definitions.items():
             options = {"buckets": definition.buckets} if definition.buckets else {}
             self._all[name] = definition.kind(name, definition.doc, definition.labels, registry=self.registry, **options)
 
