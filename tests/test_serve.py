@@ -311,7 +311,7 @@ def test_what_is_in_hand_is_answered_when_it_stops():
         second = pool.submit(ask, service, [b"2 scored"])
         until(lambda: figures(service)["dgl_serve_queued_packets",] == 1)
         service.stop.ask()
-        until(lambda: socket.socket().connect_ex(("127.0.0.1", service.port)))  # it takes no more
+        until(lambda: not takes_connections(service.port))
         gate.set()
         assert (first.result().status_code, second.result().status_code) == (200, 200)
     assert not service.problems
