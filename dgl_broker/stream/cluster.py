@@ -29,6 +29,7 @@ class Cluster:
         self.consumer = consumer
         self.failures = failures
         self.timeout_s = timeout_s
+        self._ends = {}  # (topic, partition) -> offset after its last message, as last told
         self.partitions = {}  # topic -> its partitions, as last seen
 
     def look(self, topics):
@@ -56,6 +57,11 @@ class Cluster:
         self.partitions |= existing
         return existing
 
+    def gone(self, places):
+        """Those of `places` that the cluster has no more; none where it does not answer."""
+        existing = self.look({topic for topic, _ in places})
+        return [] if existing is None else [place for place in places if place[1] not in existing.get(place[0], ())]
+
     def places(self, topics):
         """(topic, partition) of all partitions of these topics."""
         return [(topic, partition) for topic in sorted(topics) for partition in self.partitions.get(topic, ())]
@@ -80,4 +86,6 @@ class Cluster:
     def behind(self, place, position):
         """Messages of a partition after `position`, as far as the last fetch told; None where it told nothing."""
         low, high = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        # Of a topic that was deleted nothing is told any more; what was told before still holds.
+        high = self._ends[place] = high if high >= 0 else self._ends.get(place, high)
         return None if high < 0 else max(0, high - (max(low, 0) if position is None else position))

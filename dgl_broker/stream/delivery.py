@@ -7,7 +7,7 @@ partitions to others, and nothing of this batch may be counted on: they read it 
 import logging
 import uuid
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dgl_broker.errors import ServiceFailed
 from dgl_broker.stream.commits import MOVING, THROWN_OUT
@@ -67,9 +67,9 @@ class ExactlyOnce:
     def deliver(self, outputs, batch):
         """One transaction; False where the group's generation has moved on, after the batch was taken back."""
         producer = self.sink.producer
-        offsets = [TopicPartition(*place, offset) for place, offset in batch.next.items()]
-        outputs = list(outputs)
+        outputs, next_offsets = list(outputs), dict(batch.next)
         while True:
+            offsets = [TopicPartition(*place, offset) for place, offset in next_offsets.items()]
             self._step(producer.begin_transaction)
             try:
                 failed = self.sink.attempt(outputs)
@@ -80,7 +80,8 @@ class ExactlyOnce:
                     if problem is not None:
                         self.failures.failed("kafka", f"{len(failed)} outputs: {problem.str()}")
                     continue
-                self._step(lambda: producer.send_offsets_to_transaction(offsets, batch.membership[1], self.timeout_s))
+                if offsets:
+                    self._send(offsets, batch.membership[1])
                 # Asked again while the answer is only late: until it is known, the transaction is neither out nor not.
                 self._step(lambda: producer.commit_transaction(self.timeout_s))
             except KafkaException as exception:
@@ -90,10 +91,22 @@ class ExactlyOnce:
                     log.warning("transaction aborted: %s; its alerts are read again", error.str())
                     self.source.rewind(batch)
                     return False
-                self.failures.failed("kafka", f"transaction: {error.str()}")
+                if not (error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._leave_out_gone(next_offsets)):
+                    self.failures.failed("kafka", f"transaction: {error.str()}")
                 continue
             self.failures.worked("kafka")
             return True
+
+    def _send(self, offsets, membership):
+        self._step(lambda: self.sink.producer.send_offsets_to_transaction(offsets, membership, self.timeout_s))
+
+    def _leave_out_gone(self, next_offsets):
+        """Take offsets of deleted topics out, since none can be committed there; whether there were any."""
+        gone = self.source.cluster.gone(next_offsets)
+        for place in gone:
+            log.warning("%s[%d]: deleted, with its outcomes out and its offset uncommitted", *place)
+            del next_offsets[place]
+        return bool(gone)
 
     def _abort(self):
         self.aborted += 1

@@ -68,6 +68,7 @@ class Source:
         self._starts = {}
         self._hand = Batch()
         self._next_refresh = 0.0
+        self._parted = {}  # partitions just given up -> what was unread in them
         self._latest = {}  # where "latest" turned out to be, still to be committed
         self._closing = False
         self._told = {}
@@ -193,11 +194,16 @@ class Source:
             # Past trailing transaction markers too, so that a partition that is read shows as read to the whole group.
             self.commits.commit_beyond({place: self.positions[place] for place in self.assigned & set(self.positions)})
         _, removed = self.subscription.update(set(existing), self._is_read)
-        for place in [p for p in self.assigned if p[0] in removed and p[0] not in existing]:
-            left = self.cluster.behind(place, self.positions.get(place)) or 0
-            log.warning("%s[%d] is gone, with %d offsets unread", *place, left)
-            self.expired += left
+        held = {**self._parted, **{place: self._unread(place) for place in self.assigned}}
+        for place in [p for p in held if p[0] in removed and p[0] not in existing]:
+            log.warning("%s[%d] is gone, with %d offsets unread", *place, held[place])
+            self.expired += held[place]
+        self._parted = {}
         return True
+
+    def _unread(self, place):
+        """Offsets of a held partition that are still to be read, as far as the last fetch told."""
+        return self.cluster.behind(place, self.positions.get(place)) or 0
 
     def _is_read(self, topic):
         """Whether the group has committed every partition of a topic to its end."""
@@ -236,14 +242,14 @@ class Source:
         log.info("given %d partitions, holding %d", len(partitions), len(self.assigned))
 
     def _on_revoke(self, consumer, partitions):
+        places = {(p.topic, p.partition) for p in partitions}
         if self.member:
             self.commits.pay()  # the last moment: after this they are others'
-        self._forget({(p.topic, p.partition) for p in partitions})
+            # Or nobody's: the group may know before us that a topic was deleted. Metadata may not be asked for in here.
+            self._parted |= {p: self._unread(p) for p in places & self.assigned}
+            self._next_refresh = 0.0
+        self._forget(places)
         log.info("gave up %d partitions, holding %d", len(partitions), len(self.assigned))
-
-    def _on_lost(self, consumer, partitions):
-        self._forget({(p.topic, p.partition) for p in partitions})
-        log.warning("lost %d partitions: the group had given this member up", len(partitions))
 
     def _forget(self, places):
         if self.member:

@@ -4,8 +4,9 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from dgl_broker.stream.batch import as_message
 from kafka import flow
+
+from dgl_broker.stream.batch import as_message
 
 PLACE = re.compile(r"(.+)\[(\d+)\]\Z")
 TOLERANCE = 1e-4  # of log-odds: what company in a batch may change (docs/design.md, 2)
@@ -48,12 +49,12 @@ def count(servers, outputs, expected):
         (topic, partition, offset) of an input -> its Outcome in a calm run.
     """
     out, found, candidates, ids = Count(inputs=len(expected)), Counter(), Counter(), defaultdict(set)
-    for message, record in _records(servers, outputs["scores"]):
+    for _, record in _records(servers, outputs["scores"]):
         place = _place(record)
         found[place] += 1
         ids[place].add(record["message_id"])
         out.differ += place not in expected or _differs(record, expected[place])
-    for message, record in _records(servers, outputs["dead_letters"]):
+    for _, record in _records(servers, outputs["dead_letters"]):
         place = (record["topic"], record["partition"], record["offset"])
         found[place] += 1
         ids[place].add(record["message_id"])
@@ -62,7 +63,7 @@ def count(servers, outputs, expected):
     for _, record in _records(servers, outputs["candidates"]):
         candidates[_place(record)] += 1
     passed = {place for place, outcome in expected.items() if any(v.passed for v in outcome.verdicts)}
-    out.lost = len(set(expected) - set(found)) + len(passed - set(candidates))
+    out.lost = len(set(expected) - set(found)) + len((passed & set(found)) - set(candidates))
     out.twice = sum(n - 1 for n in (*found.values(), *candidates.values()))
     out.differ += len(set(candidates) - passed)
     out.extra_ids = sum(len(one) - 1 for one in ids.values())

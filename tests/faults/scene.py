@@ -8,20 +8,21 @@ import threading
 import time
 from pathlib import Path
 
+from kafka import flow
+
 from dgl_broker.settings_model import Settings
 from dgl_broker.stream.stopping import Stop
 from dgl_broker.stream.worker import Worker
 from faults import cheap
 from faults.count import count, read_inputs
 from faults.timeline import Timeline
-from kafka import flow
 
 OUTPUTS = ("scores", "candidates", "dead_letters")
 DELIVERIES = ("at_least_once", "exactly_once")
 TESTS = Path(__file__).parents[1]
 # A member that is silent so long is given up; the machine that tests run on may be busy, so not less.
 SESSION_MS = 4000
-TRANSACTION_MS = 4000
+TRANSACTION_MS = 8000
 
 
 class Scene:
@@ -214,6 +215,7 @@ class Process(flow.Filter):
     def stop(self, seconds=60.0):
         """SIGTERM; its summary once it has left."""
         self.may_have_ended = True
+        self.wait_for("bundle ")  # until then a signal ends it as it ends any program
         self.signal(signal.SIGTERM)
         code = self.wait(seconds)
         assert code == 128 + signal.SIGTERM, self.why()

@@ -11,9 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from kafka import flow
+
 from faults.ledger import Result, record
 from faults.scene import DELIVERIES, Scene
-from kafka import flow
 
 SEATS = 2
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+from kafka.broker import free_ports
 
 from faults import cheap
 from faults.ledger import BOTH, FORM, Result
 from faults.scene import Scene
 from faults.storm import real_storm, shared_out, storm
-from kafka.broker import free_ports
 
 pytestmark = pytest.mark.kafka
 
@@ -202,9 +202,12 @@ def topic_deleted(broker, name, folder, delivery):
             deleted.append(time.monotonic())
             broker.delete_topic(goes)  # in the middle of a batch of its alerts
 
-    with Scene(broker, name, folder, delivery, 2, inputs=[stays, goes]) as scene:
+    # Fetched in small portions, so that much is still unread when the topic goes.
+    fetch = {"queued.min.messages": 1, "fetch.message.max.bytes": 1000, "queued.max.messages.kbytes": 1}
+    fetch["fetch.queue.backoff.ms"] = 5
+    with Scene(broker, name, folder, delivery, 2, inputs=[stays, goes], kafka=fetch) as scene:
         scene.feed(100, stays)
-        scene.feed(400, goes)
+        scene.feed(0, goes, [v + b" " + b"x" * 900 for v in cheap.values(100, 400)], **{"batch.num.messages": 1})
         expected = scene.expected()
         member = scene.start_thread(cheap.CheapScorer(delete))
         deadline = time.monotonic() + 60
