@@ -32,12 +32,23 @@ class HideSecrets(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line.
+
+    Parameters
+    ----------
+    worker : int, optional
+        Number of the worker that logs.
+    """
+
+    def __init__(self, worker=None):
+        super().__init__()
+        self.who = {} if worker is None else {"worker": worker}
 
     def format(self, record):
         fields = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
+            **self.who,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -47,7 +58,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-def set_up_log(style="text", level="info", secrets=(), stream=None):
+def set_up_log(style="text", level="info", secrets=(), stream=None, worker=None):
     """Send the log of this package and of librdkafka to `stream` (standard error).
 
     Parameters
@@ -56,12 +67,15 @@ def set_up_log(style="text", level="info", secrets=(), stream=None):
     level : "debug", "info", "warning" or "error"
     secrets : iterable of str
         Texts that must not appear.
+    worker : int, optional
+        Number of this worker, told with each line.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     if style == "json":
-        handler.setFormatter(JsonLines())
+        handler.setFormatter(JsonLines(worker))
     else:
-        formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        who = "" if worker is None else f"worker {worker}: "
+        formatter = logging.Formatter(f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     handler.addFilter(HideSecrets(secrets))

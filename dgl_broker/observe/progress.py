@@ -14,8 +14,9 @@ def progress_text(accounts, lag):
     """One line: counts so far, rate, lag."""
     t = accounts.total
     rate = t.consumed / max(1e-9, time.time() - accounts.began)
-    line = f"{t.consumed:,} consumed  {t.scored:,} scored  {t.refused:,} refused  {t.dead_lettered:,} dead-lettered"
-    line += f"  {t.candidates:,} candidates  {rate:,.0f}/s"
+    done = accounts.done
+    line = f"{t.consumed:,} consumed  {getattr(t, done):,} {done}  {t.refused:,} refused  {t.dead_lettered:,} dead-lettered"
+    line += (f"  {t.candidates:,} candidates" if done == "scored" else "") + f"  {rate:,.0f}/s"
     return line if lag is None else f"{line}  {lag:,} behind"
 
 

@@ -7,6 +7,7 @@ from dgl_broker.observe.metrics import Metrics
 from dgl_broker.observe.summary import Accounts, tally
 
 SECONDS_BETWEEN_LAGS = 5.0
+CONDITIONS = {"scored": ("bundle", "partitions", "schemas"), "written": ("partitions", "schemas")}  # of readiness
 
 
 class Watch:
@@ -16,12 +17,14 @@ class Watch:
     ----------
     progress : callable, optional
         (accounts, lag or None) -> None, after each batch: the progress line.
+    done : "scored" or "written"
+        As `Accounts` takes it.
     """
 
-    def __init__(self, progress=None):
-        self.accounts = Accounts()
+    def __init__(self, progress=None, done="scored"):
+        self.accounts = Accounts(done)
         self.metrics = Metrics()
-        self.health = Health()
+        self.health = Health(CONDITIONS[done])
         self.lag = None
         self.info = {}  # what the closing summary says of this process beside its counts
         self._progress = progress or (lambda accounts, lag: None)

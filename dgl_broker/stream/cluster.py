@@ -83,6 +83,22 @@ class Cluster:
                 return marks
             self.failures.failed("kafka", f"offsets of {place[0]}[{place[1]}]: {text}")
 
+    def committed(self, places):
+        """place -> offset that the consumer's group has committed, negative where none; retried until the group answers.
+
+        Raises
+        ------
+        ServiceFailed
+            If it has not answered too often in a row.
+        """
+        while places:
+            try:
+                found = self.consumer.committed([TopicPartition(*place) for place in places], timeout=self.timeout_s)
+                return {(f.topic, f.partition): f.offset for f in found}
+            except KafkaException as error:
+                self.failures.failed("kafka", f"committed offsets: {error.args[0].str()}")
+        return {}
+
     def behind(self, place, position):
         """Messages of a partition after `position`, as far as the last fetch told; None where it told nothing."""
         low, high = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)

@@ -18,6 +18,15 @@ class Ends:
         self._ends = {place: high for place, (low, high) in marks.items() if high > low}
         self._next_look = 0.0
 
+    def as_list(self):
+        """[(topic, partition, end)] of those that held anything."""
+        return [(*place, end) for place, end in self._ends.items()]
+
+    @classmethod
+    def from_list(cls, rows):
+        """What `as_list` gave."""
+        return cls({(topic, partition): (0, end) for topic, partition, end in rows})
+
     def of(self, place, offset):
         """The end of a partition where `offset` is at or beyond it, else None."""
         end = self._ends.get(place)

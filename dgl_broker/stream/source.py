@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from dgl_broker.errors import InputUnavailable, ServiceFailed
 from dgl_broker.stream.batch import Batch, as_message
@@ -39,8 +39,8 @@ class Source:
     failures : dgl_broker.stream.failures.Failures
     start : "committed", "earliest", "latest" or int
         Where to start in topics that exist now; an int is a time [ms since 1970].
-    until_eof : bool
-        End at the partitions' ends as they stand when `open` is called.
+    until_eof : bool or Ends
+        End at the partitions' ends as they stand when `prepare` is called, or at these.
     member : bool
         False reads without joining the group and commits nothing (a dry run).
     timeout_s : float
@@ -64,7 +64,8 @@ class Source:
         self.assigned = set()
         self.positions = {}  # (topic, partition) -> next offset to come
         self.commits = Commits(self.consumer, lambda: make_consumer(kafka, group_id), failures) if member else None
-        self._until_eof, self._ends = until_eof, None
+        self._until_eof = until_eof is True
+        self.ends = until_eof if isinstance(until_eof, Ends) else None
         self._starts = {}
         self._hand = Batch()
         self._next_refresh = 0.0
@@ -74,7 +75,12 @@ class Source:
         self._told = {}
 
     def open(self):
-        """Find the topics, note their ends, apply the start, join the group.
+        """Prepare, and join the group."""
+        self.prepare()
+        self._subscribe()
+
+    def prepare(self):
+        """Find the topics, note their ends, apply the start.
 
         Raises
         ------
@@ -90,12 +96,11 @@ class Source:
             raise InputUnavailable(f"topic {', '.join(missing)}: not on the cluster, or hidden from this user")
         places = self.cluster.places(self.subscription.held)
         if self._until_eof:
-            self._ends = Ends({place: self.cluster.watermarks(place) for place in places})
+            self.ends = Ends({place: self.cluster.watermarks(place) for place in places})
         if self.start != "committed":
             self._starts = start_offsets(self.consumer, places, self.start, self.cluster.watermarks, self.timeout_s)
             if self.member:
                 self.commits.start_group_at(self._starts)
-        self._subscribe()
 
     def close(self):
         """Leave the group, what is owed committed where that is possible."""
@@ -139,7 +144,7 @@ class Source:
         place, offset = (message.topic(), message.partition()), message.offset()
         if place not in self.assigned or offset < self.positions.get(place, 0):
             return False
-        end = self._ends and self._ends.of(place, offset)
+        end = self.ends and self.ends.of(place, offset)
         if end is not None:
             # Came after the start: left for the next run.
             self.consumer.pause([TopicPartition(*place)])
@@ -151,11 +156,11 @@ class Source:
 
     def at_end(self):
         """Whether all there was at the start is read, by this member or, where it holds nothing, by its group."""
-        if self._ends is None:
+        if self.ends is None:
             return False
         if self.assigned or not self.member:
-            return self._ends.are_reached(self.positions, self.assigned)
-        return self._ends.are_committed(lambda places: self.commits.committed(places, self.timeout_s))
+            return self.ends.are_reached(self.positions, self.assigned)
+        return self.ends.are_committed(lambda places: self.commits.committed(places, self.timeout_s))
 
     def rewind(self, batch):
         """Read a batch again: it was not delivered, and its partitions, where still ours, go back to where it began."""
@@ -261,14 +266,7 @@ class Source:
 
     def _first_offsets(self, places):
         """Where to begin in partitions that were just given, as TopicPartitions."""
-        committed = None
-        while committed is None and places:
-            asked = [TopicPartition(*p) for p in places]
-            try:
-                answer = self.consumer.committed(asked, timeout=self.timeout_s)
-                committed = {(c.topic, c.partition): c.offset for c in answer}
-            except KafkaException as error:
-                self.failures.failed("kafka", f"committed offsets: {error.args[0].str()}")
+        committed = self.cluster.committed(places)
         out = []
         for place in places:
             offset = committed[place] if self.member else self._starts.get(place, committed[place])

@@ -20,6 +20,7 @@ class Stop:
     def __init__(self):
         self._asked = threading.Event()
         self.signal = None
+        self.before_leaving = None  # called when a second signal comes, before this process leaves
         self._restore = None
 
     def __call__(self):
@@ -63,6 +64,8 @@ class Stop:
                 if self._asked.is_set() and self.signal is not None:
                     # Nothing is lost: what is committed is out, what is not is read again.
                     os.write(2, b"dgl-broker: second signal, leaving at once\n")
+                    if self.before_leaving is not None:
+                        self.before_leaving()
                     os._exit(128 + got[0])
                 self.signal = got[0]
                 log.info("%s: finishing the batch in hand", signal.Signals(got[0]).name)

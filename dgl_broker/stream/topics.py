@@ -33,14 +33,16 @@ class Subscription:
     nights : int
     clock : callable
         () -> aware datetime.
+    at_start : collection of str, optional
+        Topics that existed at the start, where that was not now: of a worker that was started anew.
     """
 
-    def __init__(self, topics, nights, clock=None):
+    def __init__(self, topics, nights, clock=None, at_start=None):
         self.topics = list(topics)
         self.nights = nights
         self.clock = clock or (lambda: datetime.now(UTC))
         self.held = set()
-        self.at_start = None
+        self.at_start = None if at_start is None else frozenset(at_start)
 
     @property
     def rolls(self):

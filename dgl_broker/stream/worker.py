@@ -69,19 +69,28 @@ class Worker:
     keeper : callable, optional
         (source of schemas) -> an object with `take(outcomes)` and `close()`, which is handed the outcomes of every delivered
         batch, as `dgl_broker.archive.keep.Keeper`.
+    watch : Watch, optional
+        In place of one of its own.
     """
 
-    def __init__(self, settings, stop, progress=None, scorer=None, keeper=None):
+    def __init__(self, settings, stop, progress=None, scorer=None, keeper=None, watch=None):
         self.settings = settings
         self.stop = stop
-        self.watch = Watch(progress)
+        self.watch = watch or Watch(progress)
         self.ended = "before it began"
         self._given_scorer = scorer
         self._make_keeper = keeper
-        self._info = {}
 
-    def run(self, until_eof=False, max_alerts=None, dry_run=False):
+    def run(self, until_eof=False, max_alerts=None, dry_run=False, at_start=None):
         """Until the end that was asked for, or until `stop` says so.
+
+        Parameters
+        ----------
+        until_eof : bool or Ends
+        max_alerts : int, optional
+        dry_run : bool
+        at_start : collection of str, optional
+            As `Subscription` takes it.
 
         Raises
         ------
@@ -102,7 +111,7 @@ class Worker:
             keeper = self._make_keeper(schemas) if self._make_keeper else None
             if keeper is not None:
                 closing.callback(keeper.close)
-            source = self._source(failures, until_eof, member=not dry_run)
+            source = self._source(failures, until_eof, not dry_run, at_start)
             closing.callback(source.close)
             source.open()
             delivery = self._delivery(source, publisher, failures, dry_run)
@@ -124,7 +133,7 @@ class Worker:
 
     def summary(self):
         """What `summary.json` holds."""
-        return self.watch.accounts.as_dict(ended=self.ended, **self._info)
+        return self.watch.accounts.as_dict(ended=self.ended, **self.watch.info)
 
     def _scorer(self):
         from dgl_broker.wire import schema_source
@@ -142,7 +151,7 @@ class Worker:
         m.set_info("dgl_bundle_info", str(scorer.bundle_id), str(scorer.bundle_sha256))
         m.set_info("dgl_device_info", str(scorer.device_name))
         m.set_info("dgl_run_info", s.survey, __version__, s.group_id, s.delivery)
-        self._info = {
+        self.watch.info = {
             "survey": s.survey,
             "bundle_id": scorer.bundle_id,
             "bundle_sha256": scorer.bundle_sha256,
@@ -186,12 +195,12 @@ class Worker:
             desc,
         )
 
-    def _source(self, failures, until_eof, member):
+    def _source(self, failures, until_eof, member, at_start):
         s = self.settings
         return Source(
             s.kafka,
             s.group_id,
-            Subscription(s.input.topics, s.input.nights),
+            Subscription(s.input.topics, s.input.nights, at_start=at_start),
             failures,
             parse_start(s.input.start),
             until_eof,
