@@ -222,7 +222,9 @@ def test_cap_and_once_a_state_hold_whatever_comes_and_wherever_it_is_rebuilt(see
 def test_rows_come_back_and_what_is_none_of_ours_stops():
     ledger = Ledger(RULES)
     decide(ledger, *(candidate(f"o{n}", alert_id=LARGEST) for n in range(4)), candidate("o1", band="r", magnitude=None))
-    rows = {**ledger._rows, key_of("position", place_name(("a.b-c[0]", 7))): Position(LARGEST), key_of("object", "gone"): None}
+    rows = {(kind, name): row for kind, of_kind in ledger._rows.items() for name, row in of_kind.items()}
+    assert len(rows) == 5  # four objects, one night
+    rows |= {key_of("position", place_name(("a.b-c[0]", 7))): Position(LARGEST), key_of("object", "gone"): None}
     for key, row in rows.items():
         assert decode_row(*encode_row(key, row)) == (key, row)
     assert place_of("a.b-c[0][7]") == ("a.b-c[0]", 7)

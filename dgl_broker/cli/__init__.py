@@ -15,6 +15,7 @@ from dgl_broker.errors import DglError
 VERBS = {
     "demo": "a simulated night through the real pipeline on an embedded Kafka, with a page to look at",
     "run": "the streaming filter: Kafka in, scores and candidates out",
+    "report": "of the candidates, each object once a state, and a cap a night",
     "replay": "archived alerts through the same pipeline, scores to a table",
     "deadletters": "what could not be read: list it, show it, replay it after a fix",
     "audit": "whether every input of a window of time has its outcome",
@@ -26,9 +27,11 @@ VERBS = {
     "simulate": "systems, observations and alert packets from the simulator",
     "dataset": "training data from real packets and labels",
     "train": "train or refresh a bundle",
+    "reference": "scores of a replayed night, for a running filter to see drift",
     "calibrate": "re-anchor the null of the p-values on a running stream",
     "evaluate": "judge a bundle on a test set",
     "control": "what must not tell the classes apart, and what real alerts score",
+    "tune": "choose thresholds: a local page, its API, and commands",
 }
 
 

@@ -4,6 +4,7 @@ First what the file and the environment say, then whether the things they name a
 that librdkafka would make. Nothing is asked of the network.
 """
 
+import contextlib
 from pathlib import Path
 
 
@@ -47,6 +48,8 @@ def missing_things(settings):
     bundle = _check_bundle(settings, problems)
     _check_filters(settings, bundle, problems)
     _check_schemas(settings, problems, remarks)
+    _check_reference(settings, bundle, problems, remarks)
+    _check_reports(settings, problems, remarks)
     _check_clients(settings, problems)
     if settings.filters == []:
         remarks.append("filters: []: everything scorable is scored, and nothing is a candidate")
@@ -111,6 +114,38 @@ def _check_schemas(settings, problems, remarks):
     desc = settings.output.desc
     if desc is not None and not Path(desc.schemas).is_dir():
         problems.append(Problem("output.desc.schemas", desc.schemas, "a folder with the official schemas"))
+
+
+def _check_reference(settings, bundle, problems, remarks):
+    from dgl_broker.observe.drift import read_reference
+
+    place = settings.metrics.reference
+    if place is None:
+        return
+    found = _try(problems, "metrics.reference", lambda: read_reference(place), "a file that `dgl-broker reference` wrote")
+    if found is not None and bundle is not None and found.bundle_sha256 != bundle.sha256:
+        remarks.append("metrics.reference: scores of another bundle than this: no drift will be told")
+
+
+def _check_reports(settings, problems, remarks):
+    from dgl_broker.errors import DglError
+    from dgl_broker.selection import load_filter
+    from dgl_broker.settings import Problem
+
+    chosen = settings.reports
+    if chosen.filters is not None:
+        known = set()
+        for name in settings.filters_in_force:
+            with contextlib.suppress(DglError):  # told under filters
+                known.add(load_filter(name).name)
+        for n, name in enumerate(chosen.filters):
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                problems.append(Problem(f"reports.filters.{n}", repr(name), f"the name of a filter in force: {there}"))
+    if chosen.webhook_token is not None and str(chosen.webhook).startswith("http://"):
+        remarks.append("reports.webhook: the token goes over the network unencrypted; https:// would hide it")
+    if chosen.webhook_token is not None and chosen.webhook is None:
+        problems.append(Problem("reports.webhook", "nothing", "the URL that the token is for"))
 
 
 def _check_clients(settings, problems):

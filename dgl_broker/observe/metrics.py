@@ -53,6 +53,10 @@ METRICS = {
         Histogram, "From Kafka's timestamp of the packet to its outcome's acknowledgement.", (), LATENCY_BUCKETS_S
     ),
     "dgl_log_odds": Definition(Histogram, "Scores, to see them drift.", (), LOG_ODDS_BUCKETS),
+    "dgl_score_drift": Definition(
+        Gauge, "Largest difference between the cumulative shares of the latest scores and a reference night's.", ("night",)
+    ),
+    "dgl_mismatch": Definition(Gauge, "1 while a part does not go with the bundle and filters in force.", ("part", "name")),
     "dgl_bundle_info": Definition(Gauge, "1; the bundle in force.", ("bundle_id", "bundle_sha256")),
     "dgl_filter_info": Definition(Gauge, "1; each filter in force.", ("filter", "version")),
     "dgl_device_info": Definition(Gauge, "1; the device that scores.", ("device",)),

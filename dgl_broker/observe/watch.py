@@ -2,6 +2,7 @@
 
 import time
 
+from dgl_broker.observe.drift import Drift
 from dgl_broker.observe.health import Health
 from dgl_broker.observe.metrics import Metrics
 from dgl_broker.observe.summary import Accounts, tally
@@ -30,6 +31,8 @@ class Watch:
         self._progress = progress or (lambda accounts, lag: None)
         self._counted = {}
         self._next_lag = 0.0
+        self._drift = None
+        self._mismatched_reference = {}
         self.metrics["dgl_workers"].set(1)
 
     def tally(self, consumed, outcomes, outputs):
@@ -60,6 +63,10 @@ class Watch:
                 m["dgl_latency_seconds"].observe(max(0.0, now - outcome.message.timestamp_ms / 1000.0))
             if outcome.scores is not None:
                 m["dgl_log_odds"].observe(outcome.scores.log_odds)
+        if self._drift is not None:
+            self._drift.add(o.scores.log_odds for o in outcomes if o.scores is not None)
+            distance = self._drift.distance
+            m.set_rows("dgl_score_drift", {} if distance is None else {(self._drift.reference.night,): distance})
         self._progress(self.accounts, self.lag)
 
     def add(self, one):
@@ -111,13 +118,30 @@ class Watch:
             (metric.labels(*labels) if labels else metric).inc(total - before)
             self._counted[name, labels] = total
 
+    def hold_against(self, reference, bundle_sha256):
+        """Tell from now on how far scores lie from those of a reference night, if they are of the same bundle.
+
+        Returns
+        -------
+        bool
+            Whether they are; if not, a mismatch is told instead.
+        """
+        if reference.bundle_sha256 != bundle_sha256:
+            self._mismatched_reference = {("reference", reference.night): 1}
+            return False
+        self._drift = Drift(reference)
+        return True
+
     def take_scorer(self, scorer, publisher=None):
-        """What the scorer and the publisher count themselves, and the filters in force."""
+        """What the scorer and the publisher count themselves, the filters in force, and what does not go together."""
         for step, seconds in (getattr(scorer, "stages", None) or {}).items():
             self.count("dgl_score_seconds_total", seconds, step)
         for event, total in (getattr(scorer, "companion_counters", None) or {}).items():
             self.count("dgl_companions_total", total, event)
         self.metrics.set_rows("dgl_filter_info", {(f.name, f.version): 1 for f in scorer.filters})
+        apart = {("filter", name): 1 for name in getattr(scorer.filters, "problems", ())}
+        apart |= {("untuned", name): 1 for name in getattr(scorer.filters, "untuned", ())}
+        self.metrics.set_rows("dgl_mismatch", apart | self._mismatched_reference)
         if publisher is not None:
             self.accounts.withheld = publisher.withheld
             self.count("dgl_withheld_total", publisher.withheld)

@@ -75,21 +75,21 @@ class Ledger:
 
     def __init__(self, rules):
         self.rules = rules
-        self._rows = {}
+        self._rows = {"object": {}, "night": {}}  # kind -> name -> row
         self._fresh = {}  # changes of the batch in hand; None takes a row away
         self._only_withheld = {}  # night -> keys of objects that were held back in it and never reported
         self._forgotten = ""  # nights before this one have been let go
 
     def put(self, key, row):
         """Take in a row of the state as it was kept; None takes it away. Later ones stand over earlier ones."""
-        old = self._rows.get(key)
+        kind, name = key
+        old = self._rows[kind].pop(name, None)
         if isinstance(old, Seen):
             for night, _ in old.withheld:
                 self._only_withheld.get(night, set()).discard(key)
         if row is None:
-            self._rows.pop(key, None)
             return
-        self._rows[key] = row
+        self._rows[kind][name] = row
         if isinstance(row, Seen) and not row.reported:
             for night, _ in row.withheld:
                 self._only_withheld.setdefault(night, set()).add(key)
@@ -111,12 +111,11 @@ class Ledger:
     @property
     def n_objects(self):
         """Objects remembered, the batch in hand left out."""
-        return sum(isinstance(row, Seen) for row in self._rows.values())
+        return len(self._rows["object"])
 
     def nights(self):
         """Night -> `Night`, in order, the batch in hand left out."""
-        found = {key[1]: row for key, row in self._rows.items() if isinstance(row, Night)}
-        return dict(sorted(found.items()))
+        return dict(sorted(self._rows["night"].items()))
 
     def decide(self, record):
         """What becomes of a candidate; noted as a change of the batch in hand.
@@ -155,7 +154,7 @@ class Ledger:
         return self._withhold(key, seen, record, state, night, count)
 
     def _get(self, key):
-        return self._fresh[key] if key in self._fresh else self._rows.get(key)
+        return self._fresh[key] if key in self._fresh else self._rows[key[0]].get(key[1])
 
     def _due(self, seen, record):
         """(state or None, magnitudes brighter than when first seen in this band or None)."""

@@ -10,14 +10,12 @@ import json
 import logging
 import time
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
-
-from dgl_broker.errors import InputUnavailable, PacketError, ServiceFailed
+from dgl_broker.errors import InputUnavailable, PacketError
 from dgl_broker.outputs.kept import fail_again, is_wanted, letter_of_record, new_account, open_letter
 from dgl_broker.outputs.publish import Output
 from dgl_broker.stream.batch import Batch
-from dgl_broker.stream.clients import make_client, make_producer, producer_conf
+from dgl_broker.stream.clients import make_producer
+from dgl_broker.stream.compacted import make_compacted
 from dgl_broker.stream.delivery import ExactlyOnce
 from dgl_broker.stream.failures import Failures
 from dgl_broker.stream.reading import RangeReader
@@ -157,7 +155,7 @@ class Redelivery(LookingBack):
                 return account
             scorer, publisher = self.parts(closing)
             if not letters.reader.places([memory_topic(s)]):
-                self._make_memory()
+                make_compacted(s.kafka, memory_topic(s), "to remember what was replayed", s.service.timeout_s)
             producer = make_producer(s.kafka, f"{s.group_id}-deadletters")
             # Before the memory is read: this fences another replay, which can then add nothing to it.
             delivery = ExactlyOnce(None, Sink(producer, failures, publisher.smaller), failures, s.service.timeout_s)
@@ -216,21 +214,3 @@ class Redelivery(LookingBack):
         said = {"status": outcome.status, "reason": outcome.reason, "bundle_sha256": scorer.bundle_sha256}
         value = json.dumps({**said, "replayed_ms": time.time_ns() // 1_000_000}).encode()
         return Output(REPLAYED, memory_topic(self.settings), letter.id.encode(), value, [])
-
-    def _make_memory(self):
-        """Make the memory's topic, compacted so that it forgets nothing."""
-        conf = producer_conf(self.settings.kafka)
-        shared = {
-            k: v for k, v in conf.items() if k.startswith(("bootstrap.", "security.", "sasl.", "ssl.", "client.", "socket."))
-        }
-        client, name = make_client(AdminClient, shared), memory_topic(self.settings)
-        topic = NewTopic(name, num_partitions=1, replication_factor=-1, config={"cleanup.policy": "compact"})
-        try:
-            client.create_topics([topic], request_timeout=self.settings.service.timeout_s)[name].result()
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
-                text = "is needed (compacted, one partition) to remember what was replayed, and may not be created here"
-                raise InputUnavailable(f"topic {name}: {text}") from error
-            if code != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise ServiceFailed(f"topic {name}: {error.args[0].str()}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from dgl_broker import __version__
 from dgl_broker.data_files import folder
 from dgl_broker.observe import Watch
+from dgl_broker.observe.drift import read_reference
 from dgl_broker.observe.health import serve
 from dgl_broker.outputs.avro import make_form
 from dgl_broker.outputs.publish import CANDIDATES, DEAD_LETTERS, SCORES, Provenance, Publisher
@@ -151,6 +152,7 @@ class Worker:
         m.set_info("dgl_bundle_info", str(scorer.bundle_id), str(scorer.bundle_sha256))
         m.set_info("dgl_device_info", str(scorer.device_name))
         m.set_info("dgl_run_info", s.survey, __version__, s.group_id, s.delivery)
+        self._hold_against_reference(scorer)
         self.watch.info = {
             "survey": s.survey,
             "bundle_id": scorer.bundle_id,
@@ -165,6 +167,14 @@ class Worker:
             # Not beside shipped filters: that is the package's own folder.
             scorer.filters.report_status(s.status)
         return schemas, scorer
+
+    def _hold_against_reference(self, scorer):
+        if self.settings.metrics.reference is None:
+            return
+        reference = read_reference(self.settings.metrics.reference)
+        if not self.watch.hold_against(reference, scorer.bundle_sha256):
+            text = "metrics.reference: scores of bundle %s, and %s runs: no drift is told"
+            log.warning(text, reference.bundle_sha256, scorer.bundle_sha256)
 
     def _publisher(self, scorer, schemas):
         s = self.settings
