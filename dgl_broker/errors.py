@@ -51,9 +51,13 @@ class StateError(DglError):
 
 
 class GuardRefused(DglError):
-    """A guard refused what was asked; the message says which and why."""
+    """A guard refused what was asked; the message says which and why, `reasons` the same one by one."""
 
     exit_code = 7
+
+    def __init__(self, message, reasons=()):
+        super().__init__(message)
+        self.reasons = tuple(reasons) or (message,)
 
 
 class PacketError(DglError):

@@ -25,7 +25,7 @@ LAYERS = [
     {"settings_reading"},
     {"sim", "settings", "observe"},
     {"stream", "archive", "evaluation", "hosts"},
-    {"training"},
+    {"training", "tune"},
     {"demo", "serve"},
     {"cli"},
     {"__main__"},
@@ -35,7 +35,7 @@ DOORS = {
     "redis": {"companions"},
     "cramjam": {"wire"},
     "zstandard": {"wire"},
-    "pydantic": {"settings_model", "settings_reading", "serve"},
+    "pydantic": {"settings_model", "settings_reading", "serve", "tune"},
     "sklearn": {"model", "training"},
     "astropy": {"photometry"},
     "pyarrow": {"archive", "training"},
@@ -60,6 +60,7 @@ WITHOUT_TORCH = [
     "dgl_broker.archive.sources",
     "dgl_broker.client",
     "dgl_broker.serve.server",  # one that only answers from its store scores nothing
+    "dgl_broker.tune.desk",
     "dgl_broker.cli",
 ]
 

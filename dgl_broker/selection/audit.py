@@ -141,7 +141,7 @@ def activate(path, new, who, why, expected_version, refusals=(), action="activat
         if old is not None and new.name != old.name:
             raise ConfigError(f"{path}: name {new.name!r}, expected {old.name!r}")
         if refusals:
-            raise GuardRefused("; ".join(refusals))
+            raise GuardRefused("; ".join(refusals), refusals)
         entries, _ = read_log(log_path(path))
         used = [e["to"]["version"] for e in entries if e["filter"] == new.name]
         version = max([above, 0 if old is None else old.version, *used]) + 1

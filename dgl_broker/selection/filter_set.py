@@ -87,7 +87,7 @@ class FilterSet:
         """
         refusals = [why for f in self.filters if (why := bundle_refusal(f, bundle_sha256)) is not None]
         if refusals:
-            raise GuardRefused("; ".join(refusals))
+            raise GuardRefused("; ".join(refusals), refusals)
         self._bundle_sha256 = bundle_sha256
 
     def check_survey(self, survey):

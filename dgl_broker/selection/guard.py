@@ -131,4 +131,4 @@ def guard_activation(filter_, bundle_sha256, reference=None, injections=None):
     """
     refusals = activation_refusals(filter_, bundle_sha256, reference, injections)
     if refusals:
-        raise GuardRefused("; ".join(refusals))
+        raise GuardRefused("; ".join(refusals), refusals)

@@ -1,0 +1,162 @@
+"""A filter for a refreshed bundle at the same operating point, from scores of both over the same alerts."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dgl_broker.errors import ConfigError, GuardRefused
+from dgl_broker.selection.audit import activate
+from dgl_broker.selection.filter_files import read_filter
+from dgl_broker.selection.guard import activation_refusals
+from dgl_broker.tune.changes import changes
+from dgl_broker.tune.counts import Selected
+from dgl_broker.tune.points import METRICS, rounded, threshold_of
+from dgl_broker.tune.precuts import Judge
+from dgl_broker.tune.proposals import Proposed, finished
+from dgl_broker.tune.ranked import Ranked
+from dgl_broker.tune.references import Injections, Reference
+from dgl_broker.tune.running import bundle_on_disk
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A carried filter, before it is written.
+
+    `metric` and `value` are the operating point that was kept; `before` and `after` the counts of both over the same alerts,
+    `changes` who comes in and who goes out, `refused` why the guards would not have it.
+    """
+
+    old: object
+    new: object
+    metric: str
+    value: float
+    n_alerts: int
+    before: dict
+    after: dict
+    changes: dict
+    refused: list
+
+
+def find_bundle_scores(desk, name, survey=None):
+    """The scores of a bundle named by hash, beginning of it, id, or as on disk: a folder, or the id of one that ships."""
+    known = desk.alerts.bundles
+    if Path(name).is_dir():
+        bundle_id, sha256 = bundle_on_disk(name, survey)
+        if sha256 not in known:
+            have = ", ".join(f"{b.id} ({b.sha256[:8]})" for b in known.values())
+            raise ConfigError(f"bundle {bundle_id} ({sha256[:8]}): no scores of it in the tables, these are of {have}")
+        return known[sha256]
+    return desk.bundle(name, None)
+
+
+def carry(desk, name, to, by=None):
+    """The filter `name` for another bundle, as `Carried`.
+
+    Parameters
+    ----------
+    desk : dgl_broker.tune.desk.Desk
+    name : str
+        Of the filter.
+    to : str
+        The other bundle, as `find_bundle_scores` takes it.
+    by : str, optional
+        What is kept: `completeness`, `fpr` or `candidates_per_night`; by default what the filter's operating point says, if it
+        is one of these.
+
+    Raises
+    ------
+    ConfigError
+        If scores of either are missing, or the operating point cannot be kept.
+    """
+    old = desk.file(name).in_force
+    if old.bundle_sha256 is None:
+        raise ConfigError(f"{name}: tuned for no bundle yet, so there is no operating point to carry over")
+    ours, theirs = desk.alerts.bundles.get(old.bundle_sha256), find_bundle_scores(desk, to, old.survey)
+    if ours is None:
+        raise ConfigError(f"{name}: no scores of the bundle {old.bundle_sha256[:8]} that it is tuned for in the tables")
+    if ours is theirs:
+        raise ConfigError(f"{name}: bundle {theirs.id} ({theirs.sha256[:8]}) is the one that it is tuned for")
+    both = ours.judged & theirs.judged
+    if not both.any():
+        raise ConfigError(f"{name}: no alert has been judged by both bundles, {ours.id} and {theirs.id}")
+    alerts = desk.alerts.only(both)
+    precuts = Judge(alerts, desk.version_of).judge(old)
+    before, after = (
+        Selected(Ranked(alerts, alerts.bundles[b.sha256].scores[old.score], old.score), precuts) for b in (ours, theirs)
+    )
+    metric = by or _metric(old, before)
+    value, threshold = _same_point(before, after, old.threshold, metric)
+    new = replace(old, threshold=threshold, bundle_sha256=theirs.sha256)
+    proposed = Proposed(old, new, theirs, after, metric)
+    refused = activation_refusals(new, theirs.sha256, Reference(after), Injections(after))
+    refused += [f"{name}: {why}; replay with --filters {old.source} --ungated" for why in precuts.missing]
+    return Carried(
+        old,
+        finished(proposed),
+        metric,
+        value,
+        len(alerts),
+        desk.counts(before, old.threshold),
+        desk.counts(after, threshold),
+        changes(before, old.threshold, after, threshold),
+        refused,
+    )
+
+
+def _metric(old, selected):
+    said = old.operating_point.metric if old.operating_point is not None else None
+    if said in METRICS and not (said == "completeness" and not selected.ranked.positives.n):
+        return said
+    return "candidates_per_night" if selected.n_stream else "completeness"
+
+
+def _same_point(before, after, threshold, metric):
+    """(what is kept, the threshold that keeps it on the other scores)."""
+    if metric not in METRICS:
+        raise ConfigError(f"--by {metric!r}, expected one of {', '.join(METRICS)}")
+    if metric == "completeness":
+        found = before.completeness(threshold)
+        if found is None or not found["found"]:
+            raise ConfigError(
+                "completeness: the filter finds no lensed supernova among these alerts; give --labels, or keep another"
+            )
+        return found["value"], threshold_of(after, metric, found["value"])[0]
+    negatives = before.negatives(threshold)
+    if metric == "fpr" and negatives is not None and negatives["measurable"]:
+        return negatives["fpr"], threshold_of(after, metric, negatives["fpr"])[0]
+    # Of the real stream: as many alerts in all nights together. The worst night alone would follow one night's weather.
+    k = before.stream(threshold)["passing"]
+    if not before.n_stream:
+        raise ConfigError(f"{metric}: no real alerts have scores of both bundles")
+    scores = after.ranked.score[after.ok & after.ranked.stream]
+    if k >= len(scores):
+        raise ConfigError(f"{metric}: {k} alerts pass now, the other bundle scores {len(scores)} that the pre-cuts accept")
+    nights = max(len(before.real_nights), 1)
+    kept = k / before.n_stream if metric == "fpr" else k / nights / before.alerts.sampled
+    return kept, rounded(after, float(np.nextafter(scores[k], np.inf)), upwards=True)
+
+
+def write_carried(desk, carried, who, why, out=None):
+    """Writes a carried filter to a file of its own, with an entry in the audit log beside it.
+
+    It does not replace the filter in force: workers of the old bundle would refuse it. The new file and the new bundle are
+    named in `broker.yaml` together.
+
+    Returns
+    -------
+    (Filter, path)
+
+    Raises
+    ------
+    GuardRefused
+        If a guard is against it, or the file would lie in the package's own folder.
+    """
+    file, old = desk.file(carried.old.name), carried.old
+    path = Path(out) if out is not None else file.path.with_name(f"{old.name}.{carried.new.bundle_sha256[:8]}.yaml")
+    if out is None and file.is_shipped:
+        raise GuardRefused(f"{file.path} ships with the package: say with --out where the new filter is to lie")
+    expected = read_filter(path).version if path.exists() else None
+    action = f"carry from version {old.version} of bundle {old.bundle_sha256[:8]}"
+    new = activate(path, carried.new, who, why, expected, carried.refused, action=action, above=old.version)
+    return new, path
