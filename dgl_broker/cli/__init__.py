@@ -32,7 +32,6 @@ VERBS = {
     "evaluate": "judge a bundle on a test set",
     "control": "what must not tell the classes apart, and what real alerts score",
     "tune": "choose thresholds: a local page, its API, and commands",
-    "tune": "choose thresholds: a local page, its API, and commands",
 }
 
 
