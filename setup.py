@@ -10,6 +10,7 @@ version = next(
 )
 
 SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
+TUNE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "plotly>=6.0"]
 SIM = ["scipy>=1.11", "lenstronomy>=1.12", "sncosmo>=2.11", "speclite>=0.20"]
 
 setup(
@@ -24,6 +25,7 @@ setup(
     package_dir={"dgl_broker.schemas": "schemas", "dgl_broker.filters": "filters"},
     package_data={
         "": ["*.json", "*.css"],
+        "dgl_broker.tune": ["page/*"],
         "dgl_broker": ["bundles/*/*"],
         "dgl_broker.schemas": ["*.avsc", "*/*.avsc", "*.md"],
         "dgl_broker.filters": ["*.yaml"],
@@ -50,6 +52,7 @@ setup(
     extras_require={
         "redis": ["redis>=5.0"],
         "serve": SERVE,
+        "tune": TUNE,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
@@ -58,7 +61,9 @@ setup(
             "lsst-alert-packet",
             "redis>=5.0",
             "pandas>=2.1",
+            "playwright>=1.50",
             *SERVE,
+            *TUNE,
         ],
         "lint": ["ruff>=0.6"],
     },
