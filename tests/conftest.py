@@ -29,6 +29,14 @@ def kafka(tmp_path_factory):
     broker.stop()
 
 
+@pytest.fixture(scope="session")
+def kafka_jars():
+    """Folder with Apache Kafka's jars."""
+    from kafka.broker import fetch_jars
+
+    return _jars(fetch_jars)
+
+
 @pytest.fixture
 def own_kafka(tmp_path):
     """Makes brokers that a test may stop and kill: `own_kafka()`, or `own_kafka("key=value\\n")` with further properties."""

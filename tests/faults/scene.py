@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from kafka import flow
+from kafka.flow import PATIENCE_S
 
 from dgl_broker.settings_model import Settings
 from dgl_broker.stream.stopping import Stop
@@ -123,7 +124,7 @@ class Scene:
         self.members.append(Process(self.folder / f"member{len(self.members)}", self.config, *arguments, how=how))
         return self.members[-1]
 
-    def wait_until_read(self, seconds=120.0):
+    def wait_until_read(self, seconds=PATIENCE_S):
         """Until the group has committed all that is in its input topics."""
         end = sum(sum(flow.ends(self.servers, topic).values()) for topic in self.inputs)
         self.timeline.wait_for(end, seconds, still=self._nobody_ended_unasked)
@@ -167,7 +168,7 @@ class InProcess:
         """What it ended with."""
         return repr(self.error)
 
-    def wait(self, seconds=60.0):
+    def wait(self, seconds=PATIENCE_S):
         """Its error, or None, once it has ended."""
         self._thread.join(seconds)
         assert self.has_ended, f"still running after {seconds:g} s"
@@ -212,7 +213,7 @@ class Process(flow.Filter):
         self.process.kill()
         self.process.wait(20)
 
-    def stop(self, seconds=60.0):
+    def stop(self, seconds=PATIENCE_S):
         """SIGTERM; its summary once it has left."""
         self.may_have_ended = True
         self.wait_for("bundle ")  # until then a signal ends it as it ends any program
@@ -221,7 +222,7 @@ class Process(flow.Filter):
         assert code == 128 + signal.SIGTERM, self.why()
         return self.summary
 
-    def wait_until_stopped(self, seconds=60.0):
+    def wait_until_stopped(self, seconds=PATIENCE_S):
         """Until the process is stopped by SIGSTOP."""
         deadline = time.monotonic() + seconds
         while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":

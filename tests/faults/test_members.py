@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from kafka.broker import free_ports
+from kafka.flow import PATIENCE_S
 
 from faults import cheap
 from faults.ledger import BOTH, FORM, Result
@@ -67,7 +68,7 @@ def stalled(broker, name, folder, delivery, fault="stalled", step="outcomes"):
         scene.wait_until_read()
         first.may_have_ended = True  # what is fenced for good ends, and says so
         first.signal(signal.SIGCONT)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not first.has_ended and first.log.count("given ") < 2:
             assert time.monotonic() < deadline, first.log
             time.sleep(0.05)
@@ -210,7 +211,7 @@ def topic_deleted(broker, name, folder, delivery):
         scene.feed(0, goes, [v + b" " + b"x" * 900 for v in cheap.values(100, 400)], **{"batch.num.messages": 1})
         expected = scene.expected()
         member = scene.start_thread(cheap.CheapScorer(delete))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not deleted:
             assert time.monotonic() < deadline and not member.has_ended, member.why()
             time.sleep(0.05)
@@ -218,7 +219,7 @@ def topic_deleted(broker, name, folder, delivery):
         scene.feed(100, stays)
         expected |= scene.expected()
         scene.wait_until_read()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not member.worker.summary()["expired"]:
             assert time.monotonic() < deadline, "what was unread in a deleted topic is not counted"
             time.sleep(0.05)

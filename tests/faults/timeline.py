@@ -4,6 +4,7 @@ import threading
 import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from kafka.flow import PATIENCE_S
 
 SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -40,7 +41,7 @@ class Timeline:
         """Sum of the offsets last seen."""
         return sum(self.samples[-1][1]) if self.samples else 0
 
-    def wait_for(self, at_least, seconds=120.0, still=lambda: None):
+    def wait_for(self, at_least, seconds=PATIENCE_S, still=lambda: None):
         """Until the group has committed so many; `still` is called between looks and may raise."""
         deadline = time.monotonic() + seconds
         while self.committed < at_least:

@@ -18,6 +18,8 @@ HERE = Path(__file__).parent
 JARS = Path(os.environ.get("DGL_KAFKA_JARS") or HERE.parents[1] / ".tox/kafka/libs")
 START_S = 60.0
 CLUSTER_ID = "dGVzdC1jbHVzdGVyLWlkMQ"
+# A node ends with the thread that started it: a test run that crashes leaves none behind.
+GUARD = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 PROPERTIES = """
 process.roles=broker,controller
 node.id={node}
@@ -126,7 +128,7 @@ class Node:
     def launch(self):
         """Start it, without waiting."""
         with open(self.folder / "broker.log", "ab") as log:
-            command = [*self._java, "kafka.Kafka", str(self.properties)]
+            command = [*GUARD, *self._java, "kafka.Kafka", str(self.properties)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def is_up(self):

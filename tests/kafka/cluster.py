@@ -7,7 +7,7 @@ from confluent_kafka import KafkaException
 
 from kafka.broker import PROPERTIES, START_S, Node, Topics, free_ports
 
-# Every topic on every node, and writes that outlive the loss of one; a node that is silent for 2 s counts as lost.
+# Every topic on every node, and writes that outlive the loss of one; a node that is silent for 5 s counts as lost.
 REPLICATED = """
 default.replication.factor={n}
 offsets.topic.replication.factor={n}
@@ -15,11 +15,9 @@ transaction.state.log.replication.factor={n}
 transaction.state.log.min.isr={others}
 share.coordinator.state.topic.replication.factor={n}
 min.insync.replicas={others}
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=300
-replica.lag.time.max.ms=3000
-controller.quorum.election.timeout.ms=500
-controller.quorum.fetch.timeout.ms=1000
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=500
+replica.lag.time.max.ms=5000
 """
 
 

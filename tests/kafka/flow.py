@@ -21,6 +21,7 @@ TEMPLATES = (
     "ztf_public_20221229_ZTF18abfkwnk_2188216843315010016.v3_3.avro",
     "2752190655615010046.avro",
 )
+PATIENCE_S = 240.0  # of every wait: a busy machine is slow, not wrong
 FIRST_ID = 2_900_000_000_000_000_000  # 19 digits as real candids have, so that ids can be put in without a shift of bytes
 
 
@@ -82,7 +83,7 @@ def ends(servers, topic, isolation="read_committed"):
         consumer.close()
 
 
-def wait_for_open_transactions(servers, topic, seconds=60):
+def wait_for_open_transactions(servers, topic, seconds=PATIENCE_S):
     """Until no transaction is open on a topic: one is for a moment after its commit; one of a killed process for longer."""
     deadline = time.monotonic() + seconds
     while ends(servers, topic) != ends(servers, topic, "read_uncommitted"):
@@ -166,7 +167,7 @@ class Filter:
         """Its closing summary."""
         return json.loads(self.summary_file.read_text())
 
-    def wait_for(self, text, seconds=60):
+    def wait_for(self, text, seconds=PATIENCE_S):
         """Until its log says `text`."""
         deadline = time.monotonic() + seconds
         while text not in self.log:
@@ -178,7 +179,7 @@ class Filter:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def wait(self, seconds=120):
+    def wait(self, seconds=PATIENCE_S):
         """Its exit code."""
         try:
             return self.process.wait(seconds)
