@@ -51,6 +51,8 @@ class Pipeline:
     ungated : bool
         Score what the pre-cuts would refuse; the cuts are recorded all the same.
     limits : dgl_broker.wire.Limits
+    shadow : dgl_broker.shadow.Shadow, optional
+        Looks at what is past the pre-cuts when all is judged.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Pipeline:
         ungated=False,
         limits=None,
         programids=None,
+        shadow=None,
     ):
         self.survey = survey
         self.schemas = schemas
@@ -76,6 +79,7 @@ class Pipeline:
         self.ungated = ungated
         self.limits = limits or wire.DEFAULT
         self.programids = None if programids is None else frozenset(programids)
+        self.shadow = shadow
         self.stages = Stages()
 
     def outcomes(self, messages):
@@ -107,7 +111,12 @@ class Pipeline:
         if self.companions is not None:
             # All that got so far, scored or not: a batch offers its earlier alerts before it knows what becomes of them.
             self.companions.remember(alerts)
-        self.stages.add("judge", at)
+        at = self.stages.add("judge", at)
+        if self.shadow is not None:
+            beside = self.shadow.look(alerts, companions, [examples.get(n) for n in kept])
+            for n, one in zip(kept, beside, strict=True):
+                results[n].shadow = one
+            self.stages.add("shadow", at)
         return results
 
     def _guarded(self, work, message, *args):

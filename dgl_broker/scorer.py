@@ -63,6 +63,8 @@ class Scorer:
         How large a message may be and how long it may take.
     programids : list of int, optional
         ZTF programmes whose alerts may be published; others are refused.
+    shadow : str, Path or Bundle, optional
+        Another bundle that scores beside, on the same device, and judges nothing.
 
     Raises
     ------
@@ -84,6 +86,7 @@ class Scorer:
         programids=None,
         remember=None,
         precision=None,
+        shadow=None,
     ):
         self.survey = survey
         self.bundle = bundle if isinstance(bundle, model.Bundle) else model.load_bundle(bundle, survey=survey)
@@ -116,7 +119,20 @@ class Scorer:
             ungated,
             limits,
             programids,
+            shadow=self._make_shadow(shadow, device, prevalence, precision, limits),
         )
+
+    def _make_shadow(self, bundle, device, prevalence, precision, limits):
+        if bundle is None:
+            return None
+        from dgl_broker.shadow import Shadow
+
+        return Shadow(bundle, self.survey, self.spec, self.bundle_sha256, device, prevalence, precision, limits.stamp_bytes)
+
+    @property
+    def shadow(self):
+        """The bundle that scores beside, as `dgl_broker.shadow.Shadow`, or None."""
+        return self._pipeline.shadow
 
     @property
     def bundle_id(self):

@@ -46,13 +46,24 @@ class Verdict:
     failed: tuple[tuple[str, object], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a shadow bundle says of an alert: its `Scores`, or None and why. It judges nothing."""
+
+    bundle_id: str
+    bundle_sha256: str
+    scores: Scores | None
+    reason: str | None = None
+
+
 @dataclass(slots=True)
 class Outcome:
     """The one outcome of one message.
 
     `status` is "scored", "refused" or "dead_lettered"; `reason` is None for scored ones. `error` is the text for people.
     `cuts` maps "<filter>.<criterion>" to True (met), False (not met) or None (unknown) where pre-cuts were judged.
-    `companions` are the earlier stamps that the example was made of, as they were used.
+    `companions` are the earlier stamps that the example was made of, as they were used. `shadow` is what another bundle says
+    of the alert, where one scores beside.
     """
 
     status: str
@@ -67,6 +78,7 @@ class Outcome:
     cuts: dict[str, bool | None] = field(default_factory=dict)
     message_id: str | None = None
     companions: tuple = ()
+    shadow: Beside | None = None
 
     @property
     def alert_id(self):

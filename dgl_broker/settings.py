@@ -36,7 +36,7 @@ def _cross_problems(settings):
 
 def _resolve_paths(raw, folder):
     out = dict(raw)
-    for key in ("bundle", "status"):
+    for key in ("bundle", "shadow_bundle", "status"):
         if key in out:
             out[key] = resolved_path(out[key], folder)
     if isinstance(out.get("filters"), list):

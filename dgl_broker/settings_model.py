@@ -214,6 +214,9 @@ class Settings(Section):
 
     survey: Literal["ztf", "lsst"] = Field(description="'ztf' or 'lsst'")
     bundle: str = Field("default", description="id of a shipped bundle, or the folder of one")
+    shadow_bundle: str | None = Field(
+        None, description="another bundle that scores beside and judges nothing, so that it has scores before it takes over"
+    )
     device: Device = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'; what is not there is not replaced")
     delivery: Literal["at_least_once", "exactly_once"] = Field(
         "at_least_once", description="produce, flush, commit; or outputs and offsets in one transaction"

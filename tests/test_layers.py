@@ -19,7 +19,7 @@ LAYERS = [
     {"example", "companion_desk"},
     {"paper_example", "html"},
     {"selection", "model", "outputs"},
-    {"pipeline", "reports"},
+    {"pipeline", "shadow", "reports"},
     {"scorer"},
     {"settings_model"},
     {"settings_reading"},

@@ -19,7 +19,7 @@ from dgl_broker.outputs import as_json, candidate_record, dead_letter_record, sc
 from dgl_broker.outputs.avro import ContainerForm, load_schema, make_form
 from dgl_broker.outputs.deadletters import spill
 from dgl_broker.outputs.publish import Provenance, Publisher
-from dgl_broker.scores import Outcome, Verdict
+from dgl_broker.scores import Beside, Outcome, Verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 # Issue's list of the columns of scores.parquet, in its order.
@@ -29,6 +29,10 @@ COLUMNS = (  # noqa: SIM905
     "bundle_id bundle_sha256 calibration_id device precision message_id source source_row"
 ).split()
 STREAM_FIELDS = ("arrived_ms", "published_ms", "magnitude", "injected")
+SHADOW_FIELDS = (  # noqa: SIM905
+    "shadow_bundle_id shadow_bundle_sha256 shadow_reason shadow_p_no_lens shadow_p_lens shadow_p_lensed_sn_ia "
+    "shadow_p_lensed_sn_cc shadow_p_lsn shadow_log_odds shadow_posterior"
+).split()
 LARGEST = 2**63 - 1
 MESSAGE = Message(b"packet", "alerts", 3, 17, b"key", 1_795_312_800_000, (("producer_timestamp", b"1"), ("odd", None)))
 
@@ -65,9 +69,21 @@ def publisher(tmp_path, **changes):
 
 def test_record_has_the_columns_of_the_table_and_what_readers_of_the_stream_need():
     record = score_record(scored(), published_ms=5)
-    assert set(record) == {*COLUMNS, *STREAM_FIELDS}
-    assert set(table_row(record)) == set(COLUMNS)
-    assert [f["name"] for f in load_schema("score")["fields"]] == [*COLUMNS, *STREAM_FIELDS]
+    assert set(record) == {*COLUMNS, *STREAM_FIELDS, *SHADOW_FIELDS}
+    assert set(table_row(record)) == {*COLUMNS, *SHADOW_FIELDS}
+    assert [f["name"] for f in load_schema("score")["fields"]] == [*COLUMNS, *STREAM_FIELDS, *SHADOW_FIELDS]
+
+
+def test_record_says_what_a_shadow_bundle_says_and_why_it_says_nothing():
+    beside = Beside("fresh", "cd" * 32, scores(log_odds=2.5))
+    record = score_record(scored(shadow=beside))
+    assert read(ContainerForm(load_schema("score")).encode(record)) == record
+    assert (record["shadow_bundle_id"], record["shadow_log_odds"], record["log_odds"]) == ("fresh", 2.5, 1.5)
+    assert record["message_id"] == score_record(scored())["message_id"]
+    refused_by_it = score_record(scored(shadow=Beside("fresh", "cd" * 32, None, "no_cutouts")))
+    assert refused_by_it["shadow_reason"] == "no_cutouts" and refused_by_it["shadow_bundle_sha256"] == "cd" * 32
+    assert refused_by_it["shadow_log_odds"] is None
+    assert {score_record(scored())[name] for name in SHADOW_FIELDS} == {None}
 
 
 def test_record_says_how_bright_the_trigger_is_and_whether_it_is_real():

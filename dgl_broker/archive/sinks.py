@@ -54,6 +54,16 @@ SCORE_FIELDS = [
     ("message_id", pa.string()),
     ("source", pa.string()),
     ("source_row", pa.int64()),
+    ("shadow_bundle_id", pa.string()),
+    ("shadow_bundle_sha256", pa.string()),
+    ("shadow_reason", pa.string()),
+    ("shadow_p_no_lens", pa.float64()),
+    ("shadow_p_lens", pa.float64()),
+    ("shadow_p_lensed_sn_ia", pa.float64()),
+    ("shadow_p_lensed_sn_cc", pa.float64()),
+    ("shadow_p_lsn", pa.float64()),
+    ("shadow_log_odds", pa.float64()),
+    ("shadow_posterior", pa.float64()),
 ]
 NEVER_NULL = {"survey", "alert_id", "status"}
 ROWS_A_GROUP = 20_000

@@ -46,6 +46,7 @@ def missing_things(settings):
     """
     problems, remarks = [], []
     bundle = _check_bundle(settings, problems)
+    _check_shadow(settings, bundle, problems)
     _check_filters(settings, bundle, problems)
     _check_schemas(settings, problems, remarks)
     _check_reference(settings, bundle, problems, remarks)
@@ -81,6 +82,20 @@ def _check_bundle(settings, problems):
         return load_bundle(settings.bundle, survey=settings.survey)
 
     return _try(problems, "bundle", load, "the id of a shipped bundle, or a sound bundle's folder")
+
+
+def _check_shadow(settings, bundle, problems):
+    from dgl_broker.model import load_bundle
+    from dgl_broker.settings import Problem
+
+    if settings.shadow_bundle is None:
+        return
+    expected = "the id of a shipped bundle, or a sound bundle's folder, other than the one in force"
+    shadow = _try(problems, "shadow_bundle", lambda: load_bundle(settings.shadow_bundle, survey=settings.survey), expected)
+    if shadow is not None and shadow.survey != settings.survey:
+        problems.append(Problem("shadow_bundle", f"a bundle for {shadow.survey}", f"one for {settings.survey}"))
+    elif shadow is not None and bundle is not None and shadow.sha256 == bundle.sha256:
+        problems.append(Problem("shadow_bundle", "the bundle in force itself", "another one, or none"))
 
 
 def _check_filters(settings, bundle, problems):

@@ -49,6 +49,7 @@ METRICS = {
     "dgl_batch_alerts": Definition(Histogram, "Messages in a batch.", (), BATCH_BUCKETS),
     "dgl_stage_seconds": Definition(Histogram, "Time of one batch in a stage of the loop.", ("stage",), STAGE_BUCKETS_S),
     "dgl_score_seconds_total": Definition(Counter, "Time within scoring, by step of the pipeline.", ("step",)),
+    "dgl_shadow_total": Definition(Counter, "Alerts that a shadow bundle has looked at, by what became of it.", ("outcome",)),
     "dgl_latency_seconds": Definition(
         Histogram, "From Kafka's timestamp of the packet to its outcome's acknowledgement.", (), LATENCY_BUCKETS_S
     ),

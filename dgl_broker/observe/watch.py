@@ -138,6 +138,9 @@ class Watch:
             self.count("dgl_score_seconds_total", seconds, step)
         for event, total in (getattr(scorer, "companion_counters", None) or {}).items():
             self.count("dgl_companions_total", total, event)
+        shadow = getattr(scorer, "shadow", None)
+        for outcome, total in shadow.counters.items() if shadow is not None else ():
+            self.count("dgl_shadow_total", total, outcome)
         self.metrics.set_rows("dgl_filter_info", {(f.name, f.version): 1 for f in scorer.filters})
         apart = {("filter", name): 1 for name in getattr(scorer.filters, "problems", ())}
         apart |= {("untuned", name): 1 for name in getattr(scorer.filters, "untuned", ())}

@@ -31,6 +31,9 @@ SCORE_FIELDS = (
     "device",
     "precision",
 )
+# What a bundle that scores beside the one in force says; None without one.
+SHADOW_SCORES = ("p_no_lens", "p_lens", "p_lensed_sn_ia", "p_lensed_sn_cc", "p_lsn", "log_odds", "posterior")
+SHADOW_FIELDS = tuple(f"shadow_{name}" for name in ("bundle_id", "bundle_sha256", "reason", *SHADOW_SCORES))
 STREAM_FIELDS = ("arrived_ms", "published_ms", "magnitude", "injected")  # in Avro alone
 EXACT_JSON_INTEGER = 2**53  # beyond it a reader that has only doubles rounds
 
@@ -113,7 +116,16 @@ def score_record(outcome, bundle_id=None, bundle_sha256=None, published_ms=None)
         magnitude=_number(alert.facts.get("magnitude")),
         injected=plain(alert.facts.get("is_injected")),
     )
+    record.update(_NO_SHADOW if outcome.shadow is None else _shadow(outcome.shadow))
     return record
+
+
+_NO_SHADOW = dict.fromkeys(SHADOW_FIELDS)
+
+
+def _shadow(beside):
+    values = [None if beside.scores is None else _number(getattr(beside.scores, name)) for name in SHADOW_SCORES]
+    return dict(zip(SHADOW_FIELDS, (beside.bundle_id, beside.bundle_sha256, beside.reason, *values), strict=True))
 
 
 def verdict_record(verdict):

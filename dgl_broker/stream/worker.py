@@ -53,6 +53,7 @@ def make_scorer(settings, schemas):
         batch_size=settings.batch.max_alerts,
         programids=None if settings.published_programids is None else sorted(settings.published_programids),
         limits=settings.packet_limits,
+        shadow=settings.shadow_bundle,
     )
 
 
@@ -81,6 +82,7 @@ class Worker:
         self.ended = "before it began"
         self._given_scorer = scorer
         self._make_keeper = keeper
+        self._shadow_problem = None
 
     def run(self, until_eof=False, max_alerts=None, dry_run=False, at_start=None):
         """Until the end that was asked for, or until `stop` says so.
@@ -162,6 +164,9 @@ class Worker:
         trained = getattr(scorer, "is_trained", True)
         log.log(logging.INFO if trained else logging.WARNING, "bundle %s%s on %s", scorer.bundle_id,
                 "" if trained else ", whose weights are UNTRAINED: its scores mean nothing,", scorer.device_name)  # fmt: skip
+        if getattr(scorer, "shadow", None) is not None:
+            beside = scorer.shadow.bundle
+            log.info("shadow bundle %s (%s) scores beside and judges nothing", beside.id, beside.sha256[:8])
         shipped = {str(f.source) for f in scorer.filters if getattr(f, "source", None) and is_shipped(f.source)}
         if hasattr(scorer.filters, "report_status") and (s.status or not shipped):
             # Not beside shipped filters: that is the package's own folder.
@@ -232,10 +237,18 @@ class Worker:
             return ExactlyOnce(source, Sink(producer, failures, publisher.smaller), failures, s.service.timeout_s)
         return AtLeastOnce(source, Sink(make_producer(s.kafka), failures, publisher.smaller))
 
+    def _told_shadow(self, scorer):
+        """Log what goes wrong with the bundle that scores beside; the same thing once."""
+        shadow = getattr(scorer, "shadow", None)
+        if shadow is not None and shadow.problem != self._shadow_problem:
+            self._shadow_problem = shadow.problem
+            log.warning("shadow bundle %s: %s", shadow.bundle.id, shadow.problem)
+
     def _between(self, scorer, publisher):
         if hasattr(scorer.filters, "refresh"):
             for change in scorer.filters.refresh():
                 log.warning("%s", change) if change.refused else log.info("%s", change)
+        self._told_shadow(scorer)
         self.watch.take_scorer(scorer, publisher)
 
 
