@@ -16,7 +16,8 @@ class Message:
     """One message as it came: from Kafka (topic, partition, offset) or from an archive (source, source_row).
 
     `packet` is set where an archive has decoded it already (a row of a table, one of many in a container): a
-    `dgl_broker.wire.Packet`, or the PacketError that reading it gave.
+    `dgl_broker.wire.Packet`, or the PacketError that reading it gave. `injected` is set where a replay mixed it in: it is
+    never published, and never to be taken for real.
     """
 
     value: bytes
@@ -29,6 +30,7 @@ class Message:
     source: str | None = None
     source_row: int | None = None
     packet: object | None = None
+    injected: bool = False
 
     def where(self):
         """Its place in words, for errors and dead letters."""

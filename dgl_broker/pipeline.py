@@ -4,6 +4,7 @@ The one broad `except` of the program is here, around the work on a single messa
 What fails for a whole batch (the model, the device, the disk) is not caught: the process stops with the offset uncommitted.
 """
 
+import copy
 import math
 import time
 import traceback
@@ -161,10 +162,28 @@ class Pipeline:
         head = self._head(message)
         return Outcome("refused", message, reason, f"{head.name}: {text}", alert=head)
 
+    def recall(self, messages):
+        """Remember the companions of messages that were scored before; nothing is scored."""
+        read = [self._guarded(self._read, message) for message in messages]
+        alerts = [one.alert for one in read if not isinstance(one, Outcome)]
+        if self.companions is not None and alerts:
+            self.companions.remember(alerts)
+
+    def with_filters(self, filters):
+        """The same pipeline under other filters."""
+        other = copy.copy(self)
+        other.filters = filters
+        return other
+
     def when(self, message):
         """(MJD TAI, alert id) of a message by its leading fields; (inf, 0) where these cannot be read."""
+        head = self.head(message)
+        return (math.inf, 0) if head is None else (head.mjd_tai, head.alert_id)
+
+    def head(self, message):
+        """The `AlertHead` of a message, or its `Alert` where a history stands before the trigger; None if unreadable."""
         head = self._guarded(self._head, message)
-        return (math.inf, 0) if isinstance(head, Outcome) else (head.mjd_tai, head.alert_id)
+        return None if isinstance(head, Outcome) else head
 
     def _head(self, message):
         opened = wire.open_message(message, self.survey, self.schemas, self.limits)

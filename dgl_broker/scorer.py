@@ -4,6 +4,7 @@ The stream, the replay, Spark and other brokers' plugins are thin shells around 
 but the companions, where a store is given.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,6 +204,33 @@ class Scorer:
     def when(self, message):
         """(MJD TAI, alert id) of a message, by which alerts are put in order of time; what cannot be read comes last."""
         return self._pipeline.when(message)
+
+    def head(self, message):
+        """What a message's leading fields say (`surveys.AlertHead`, or the whole `Alert`), or None where it cannot be read."""
+        return self._pipeline.head(message)
+
+    def recall(self, messages):
+        """Remember the companions that these messages leave, without scoring them: they were scored by an earlier process.
+
+        In batches as they were scored then, so that the store is as it was.
+        """
+        for start in range(0, len(messages), self.batch_size):
+            self._pipeline.recall(messages[start : start + self.batch_size])
+
+    def with_filters(self, filters):
+        """The same scorer under other filters: bundle, device and companions are shared.
+
+        Raises
+        ------
+        ConfigError, GuardRefused
+            As the constructor.
+        """
+        other = copy.copy(self)
+        other.filters = filters if isinstance(filters, FilterSet) else FilterSet([load_filter(f) for f in filters])
+        other.filters.check_bundle(self.bundle_sha256)
+        other.filters.check_survey(self.survey)
+        other._pipeline = self._pipeline.with_filters(other.filters)
+        return other
 
     def score_arrays(self, images, light_curves):
         """Scores of arrays as the paper's networks take them: paper bundles.

@@ -5,6 +5,7 @@ What is kept depends on the alerts and the rule alone, not on the order in which
 """
 
 import json
+import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,6 +94,25 @@ def clear_kept(folder):
         raise StateError(f"{folder}: cannot be cleared: {error.strerror}") from error
     with suppress(OSError):  # not there, or something else lies in it
         folder.rmdir()
+
+
+def put_in_place(folder, final):
+    """Move what was kept in `folder` to `final`, instead of what an earlier replay kept there.
+
+    Raises
+    ------
+    StateError
+    """
+    folder, final = Path(folder), Path(final)
+    if not (folder / FILE).is_file():
+        return  # there already: the process was killed between this and what came next
+    clear_kept(final)
+    try:
+        final.mkdir(parents=True, exist_ok=True)
+        os.replace(folder / FILE, final / FILE)
+        folder.rmdir()
+    except OSError as error:
+        raise StateError(f"{final}: cannot be written: {error.strerror}") from error
 
 
 class Keeper:

@@ -1,4 +1,4 @@
-"""Where a replay's outcomes go: one Parquet table of scores, and a folder of dead letters.
+"""What a replay leaves: the columns of a table of scores, and a folder of dead letters.
 
 Ids are int64 without nulls: a message that could not be read has no row, its bytes lie with the dead letters. Rows and dead
 letters together are what was consumed.
@@ -64,10 +64,10 @@ SCORE_FIELDS = [
     ("shadow_p_lsn", pa.float64()),
     ("shadow_log_odds", pa.float64()),
     ("shadow_posterior", pa.float64()),
+    ("injected", pa.bool_()),
+    ("judged_by", pa.string()),
 ]
 NEVER_NULL = {"survey", "alert_id", "status"}
-ROWS_A_GROUP = 20_000
-
 
 FACT_TYPES = {"number": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
 
@@ -78,72 +78,6 @@ def table_schema(cut_columns=(), fact_columns=None):
     facts = {} if fact_columns is None else fact_columns.kinds
     fields += [pa.field(f"cut.{name}", pa.bool_()) for name in cut_columns]
     return pa.schema(fields + [pa.field(name, FACT_TYPES[kind]) for name, kind in facts.items()])
-
-
-class ScoreTable:
-    """A Parquet file of outcomes, written in row groups and put in place whole at the end.
-
-    Parameters
-    ----------
-    path : Path
-    to_row : callable
-        Outcome to a dict with the names of `SCORE_FIELDS`.
-    cut_columns : sequence of str
-        `<filter>.<criterion>`, one column each.
-    metadata : dict of str to str
-        Kept in the file: bundle, filters, program version.
-    fact_columns : dgl_broker.archive.fact_columns.FactColumns, optional
-    """
-
-    def __init__(self, path, to_row, cut_columns=(), metadata=None, fact_columns=None):
-        self.path = Path(path)
-        self.to_row = to_row
-        self.cut_columns = tuple(cut_columns)
-        self.fact_columns = fact_columns
-        self.schema = table_schema(self.cut_columns, fact_columns).with_metadata(metadata or {})
-        self._partial = self.path.with_name(self.path.name + ".part")
-        self._rows = []
-        self.n_rows = 0
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._partial, self.schema, compression="zstd")
-        except OSError as error:
-            raise StateError(f"{self.path}: cannot be written: {error}") from error
-
-    def write(self, outcomes):
-        """Rows of the outcomes that were read; dead letters have none."""
-        for outcome in outcomes:
-            if outcome.status != "dead_lettered":
-                row = self.to_row(outcome)
-                row |= {f"cut.{name}": outcome.cuts.get(name) for name in self.cut_columns}
-                row |= {} if self.fact_columns is None else self.fact_columns.of(outcome.alert)
-                self._rows.append(row)
-        if len(self._rows) >= ROWS_A_GROUP:
-            self._flush()
-
-    def _flush(self):
-        if self._rows:
-            try:
-                self._writer.write_table(pa.Table.from_pylist(self._rows, self.schema))
-            except OSError as error:
-                raise StateError(f"{self.path}: cannot be written: {error}") from error
-            self.n_rows += len(self._rows)
-            self._rows = []
-
-    def close(self):
-        """Write what is left and put the table in its place."""
-        self._flush()
-        try:
-            self._writer.close()
-            os.replace(self._partial, self.path)
-        except OSError as error:
-            raise StateError(f"{self.path}: cannot be written: {error}") from error
-
-    def abandon(self):
-        """Leave no half table behind."""
-        with suppress(OSError):  # a full disk: what stopped the replay is told, not this
-            self._writer.close()
-        self._partial.unlink(missing_ok=True)
 
 
 def write_columns(path, columns):
@@ -198,6 +132,21 @@ def is_table_of_replayed(path):
         return False
 
 
+def letter_of(outcome):
+    """(entry, content) of a dead-lettered outcome: what the index says of it, and the message's bytes."""
+    content = _content(outcome.message)
+    kafka = outcome.message.topic is not None
+    entry = {
+        "source": f"{outcome.message.topic}[{outcome.message.partition}]" if kafka else outcome.message.source,
+        "source_row": outcome.message.offset if kafka else outcome.message.source_row,
+        "reason": outcome.reason,
+        "error": outcome.error,
+        "traceback": outcome.traceback,
+        "bytes": len(content),
+    }
+    return entry, content
+
+
 class DeadLetterFolder:
     """Undecodable messages as files, and `index.jsonl` with why; made when the first one comes.
 
@@ -214,11 +163,20 @@ class DeadLetterFolder:
 
     def write(self, outcomes):
         """Keep the bytes of the dead-lettered ones."""
+        self.add(letter_of(outcome) for outcome in outcomes if outcome.status == "dead_lettered")
+
+    def add(self, letters):
+        """Keep letters as `letter_of` gives them.
+
+        Raises
+        ------
+        StateError
+            If the folder cannot be written.
+        """
         try:
             self._clear()
-            for outcome in outcomes:
-                if outcome.status == "dead_lettered":
-                    self._keep(outcome)
+            for entry, content in letters:
+                self._keep(entry, content)
         except OSError as error:
             raise StateError(f"{self.folder}: cannot be written: {error}") from error
 
@@ -233,19 +191,10 @@ class DeadLetterFolder:
                 self.folder.rmdir()
         self._is_cleared = True
 
-    def _keep(self, outcome):
+    def _keep(self, entry, content):
         self.folder.mkdir(parents=True, exist_ok=True)
-        name, content = f"{self.count:08d}.bin", _content(outcome.message)
-        entry = {
-            "file": name,
-            "source": outcome.message.source,
-            "source_row": outcome.message.source_row,
-            "reason": outcome.reason,
-            "error": outcome.error,
-            "traceback": outcome.traceback,
-            "bytes": len(content),
-        }
+        name = f"{self.count:08d}.bin"
         (self.folder / name).write_bytes(content)
         with self.index.open("a") as index:
-            index.write(json.dumps(entry) + "\n")
+            index.write(json.dumps({"file": name, **entry}) + "\n")
         self.count += 1

@@ -1,7 +1,7 @@
-"""Files of alerts as a stream of messages, in sorted order.
+"""Archives as streams of messages: files, folders, tars, tables; told by their bytes, not by their names.
 
-A file is a framed LSST message, a ZTF container of one alert, or a container of many; a `.parquet` table has one alert a
-row, as Fink writes them. What a file holds is told by its bytes, not by its name.
+A file is a framed LSST message, a ZTF container of one alert, or a container of many, each also gzipped; a tar, also gzipped,
+holds such files and is read as it streams, never unpacked; a Parquet table has one alert a row, as Fink writes them.
 """
 
 from itertools import chain
@@ -9,12 +9,63 @@ from pathlib import Path
 
 from dgl_broker import wire
 from dgl_broker.alert import Message
+from dgl_broker.archive import files
+from dgl_broker.archive.tars import members
 from dgl_broker.errors import InputUnavailable, PacketError
 
-SUFFIXES = (".avro", ".parquet")
-MAX_FILE_BYTES = 2_000_000_000
+SUFFIXES = (".avro", ".avro.gz", ".parquet", ".tar", ".tar.gz", ".tgz")
 CONTAINER_MAGIC = b"Obj\x01"
 PARQUET_ROWS = 64  # a row group of whole alerts is some 7 MB
+
+
+class FileSource:
+    """One file of an archive; the n-th message that `messages` yields is always the same.
+
+    Parameters
+    ----------
+    path : path
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.name = files.readable_name(self.path)
+
+    def state(self):
+        """Its size, without reading it.
+
+        Raises
+        ------
+        InputUnavailable
+        """
+        with files.told(self.path):
+            return {"bytes": self.path.stat().st_size}
+
+    def messages(self, survey=None, limits=None, digest=None):
+        """Yields its messages; `source` and `source_row` say where each is from.
+
+        Parameters
+        ----------
+        survey : str, optional
+        limits : dgl_broker.wire.Limits, optional
+        digest : hashlib object, optional
+            Has taken in the whole file once all are yielded.
+        """
+        limits = limits or wire.DEFAULT
+        kind = files.kind_of(self.path)
+        if kind == "parquet":
+            yield from _read_table(self.path, self.name, survey, digest)
+        elif kind == "tar":
+            for name, data in members(self.path, digest):
+                source = f"{self.name}:{name}"
+                if isinstance(data, PacketError):
+                    yield Message(b"", source=source, source_row=0, packet=data)
+                else:
+                    yield from _read_bytes(data, source, survey, limits)
+        else:
+            with files.content(self.path) as data:
+                if digest is not None:
+                    digest.update(data)
+                yield from _read_bytes(data, self.name, survey, limits)
 
 
 def find_files(paths):
@@ -28,9 +79,9 @@ def find_files(paths):
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file())
             if not inside:
-                raise InputUnavailable(f"{path}: no {' or '.join(SUFFIXES)} file in it")
+                raise InputUnavailable(f"{path}: no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file in it")
             found += inside
         elif path.is_file():
             found.append(path)
@@ -49,48 +100,50 @@ def read_messages(paths, survey=None, limits=None):
         `packet`; a broken block comes as one message whose `packet` is the PacketError and whose value are the bytes
         that could not be read.
     """
-    limits = limits or wire.DEFAULT
     for path in find_files(paths):
-        yield from _read_table(path, survey) if path.suffix == ".parquet" else _read_file(path, survey, limits)
+        yield from FileSource(path).messages(survey, limits)
 
 
-def _read_file(path, survey, limits):
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InputUnavailable(f"{path}: {size} bytes, limit {MAX_FILE_BYTES}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputUnavailable(f"{path}: {error.strerror}") from error
-    source = str(path)
-    if not data.startswith(CONTAINER_MAGIC):
-        yield Message(data, source=source, source_row=0)
+def _read_bytes(data, source, survey, limits):
+    """Messages of one file's content, inflated where it is gzipped."""
+    if data[:2] == files.GZIP_MAGIC:
+        try:
+            data = files.gunzip(data)
+        except PacketError as error:
+            yield Message(bytes(data), source=source, source_row=0, packet=error)
+            return
+    if data[:4] != CONTAINER_MAGIC:
+        yield Message(bytes(data), source=source, source_row=0)
         return
     found = wire.decode_all(data, survey, limits)
     first, second = next(found, None), next(found, None)
     if second is None:
         # One alert, or nothing that can be read: the message is the file, as it would come from Kafka.
-        yield Message(data, source=source, source_row=0)
+        yield Message(bytes(data), source=source, source_row=0)
         return
     for row, (packet, raw) in enumerate(chain((first, second), found)):
         yield Message(raw, source=source, source_row=row, packet=packet)
 
 
-def _read_table(path, survey):
+def _read_table(path, source, survey, digest):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if digest is not None:
+        with files.told(path), path.open("rb") as file:
+            while piece := file.read(files.PIECE_BYTES):
+                digest.update(piece)
     try:
-        table = pq.ParquetFile(path)
+        with pq.ParquetFile(path) as table:
+            row = 0
+            for batch in table.iter_batches(PARQUET_ROWS):
+                for record in batch.to_pylist():
+                    try:
+                        packet = wire.packet_from_record(survey, record)
+                    except PacketError as error:
+                        packet = error
+                        packet.row = record
+                    yield Message(b"", source=source, source_row=row, packet=packet)
+                    row += 1
     except (OSError, pa.ArrowInvalid) as error:
         raise InputUnavailable(f"{path}: not a Parquet table: {error}") from error
-    row = 0
-    for batch in table.iter_batches(PARQUET_ROWS):
-        for record in batch.to_pylist():
-            try:
-                packet = wire.packet_from_record(survey, record)
-            except PacketError as error:
-                packet = error
-                packet.row = record
-            yield Message(b"", source=str(path), source_row=row, packet=packet)
-            row += 1

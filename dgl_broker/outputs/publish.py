@@ -1,7 +1,8 @@
 """Which outcome goes to which topic, in which form.
 
 Every scored alert goes to the scores topic, what passed a filter to the candidates topic too, what could not be read to the
-dead letters; of the refusals those that `refused` says. Data of a partnership is never published unless configured.
+dead letters; of the refusals those that `refused` says. Data of a partnership is never published unless configured, what a
+replay injected never, and a synthetic source of the survey is no candidate.
 """
 
 import time
@@ -92,13 +93,13 @@ class Publisher:
             return [self._dead_letter(record, outcome.message.key)]
         if outcome.alert is None or not self._is_wanted(outcome):
             return []
-        if not self._is_public(outcome.alert):
+        if not self._is_public(outcome):
             self.withheld += 1
             return []
         record = score_record(outcome, self.provenance.bundle_id, self.provenance.bundle_sha256, now_ms)
         key = (record["object_id"] or str(record["alert_id"])).encode()
         out = [self._scored(SCORES, record, key)]
-        candidate = candidate_record(record)
+        candidate = None if record["injected"] else candidate_record(record)
         if candidate is not None:
             out.append(self._scored(CANDIDATES, candidate, key))
         if self.desc is not None:
@@ -122,9 +123,10 @@ class Publisher:
             return not outcome.reason.startswith("precut.")
         return self.refused != "none" and in_sample(outcome.alert.survey, outcome.alert_id, self.refused)
 
-    def _is_public(self, alert):
+    def _is_public(self, outcome):
         # An unknown programme counts as a partnership's: what is published cannot be called back.
-        return self.programids is None or alert.facts.get("programid") in self.programids
+        public = self.programids is None or outcome.alert.facts.get("programid") in self.programids
+        return public and not getattr(outcome.message, "injected", False)
 
     def _headers(self, message_id, schema_name):
         bundle = f"{self.provenance.bundle_id}@{self.provenance.bundle_sha256}"
