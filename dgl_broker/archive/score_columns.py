@@ -4,18 +4,23 @@ Numbers are float64 with NaN where null (true and false are 1 and 0), whole numb
 into its different words.
 """
 
+import json
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dgl_broker.archive.sinks import table_schema
 from dgl_broker.errors import InputUnavailable
+from dgl_broker.outputs.records import table_row
 
 NEEDED = ("survey", "alert_id", "object_id", "mjd_tai", "status", "log_odds", "bundle_sha256")
 EXACT = ("alert_id", "source_row")
 NO_ROW = -1  # where a whole number is null
+PIECE = 20_000  # records that stand in memory as such at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +90,33 @@ def read_score_columns(path, wanted):
         except (OSError, pa.ArrowException) as error:
             raise InputUnavailable(f"{file}: cannot be read: {error}") from error
         metadata |= {k.decode(): v.decode(errors="replace") for k, v in (schema.metadata or {}).items()}
+    metadata.pop("ARROW:schema", None)
+    return _columns(path, tables, metadata)
+
+
+def columns_of_records(records, name, wanted):
+    """As `read_score_columns`, of score records as they are published.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        With the fields of `schemas/score.avsc`.
+    name : str
+        Where they come from.
+    wanted : callable
+    """
+    fields = [f for f in table_schema() if not pa.types.is_list(f.type) and wanted(f.name)]
+    schema, records = pa.schema([pa.field(f.name, f.type) for f in fields]), iter(records)
+    tables, judged_by = [schema.empty_table()], set()
+    while piece := list(islice(records, PIECE)):
+        judged_by |= {(v["filter"], v["version"]) for record in piece for v in record["verdicts"]}
+        rows = [{**table_row(record), "injected": record.get("injected")} for record in piece]
+        tables.append(pa.Table.from_pylist(rows, schema))
+    filters = json.dumps([{"name": f, "version": v} for f, v in sorted(judged_by)])
+    return _columns(Path(name), tables, {"filters": filters})
+
+
+def _columns(path, tables, metadata):
     try:
         table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables], promote_options="default")
     except pa.ArrowException as error:
@@ -98,7 +130,6 @@ def read_score_columns(path, wanted):
             numbers[name] = column.fill_null(NO_ROW).to_numpy(zero_copy_only=False)
         else:
             numbers[name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
-    metadata.pop("ARROW:schema", None)
     return ScoreColumns(path, table.num_rows, numbers, words, metadata)
 
 

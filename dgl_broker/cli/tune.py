@@ -57,7 +57,8 @@ def add_parser(subparsers):
 def _shared():
     """Options that go before or after the action."""
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    shared.add_argument("--scores", action="extend", nargs="+", type=Path, metavar="scores.parquet", help="tables of `replay`")
+    shared.add_argument("--scores", action="extend", nargs="+", metavar="scores.parquet",
+                        help="tables of `replay`; with --config also kafka:TOPIC[@FROM..TO], what was published")  # fmt: skip
     shared.add_argument("--labels", type=Path, metavar="labels.csv", help="survey, alert_id or object_id, class, source")
     shared.add_argument(
         "--config", type=Path, metavar="broker.yaml", help="whose filters, bundle, prevalence and status folder"
@@ -99,7 +100,7 @@ def serve(args):
     """The page, until a signal ends it."""
     import logging
 
-    from dgl_broker.cli.tune_actions import make_desk, user
+    from dgl_broker.cli.tune_actions import is_topic, make_desk, user
     from dgl_broker.errors import ConfigError, DglError
     from dgl_broker.tune.access import TOKEN_VARIABLE, make_access
 
@@ -125,7 +126,7 @@ def serve(args):
         logging.getLogger("dgl_broker").setLevel(logging.INFO)
         desk, settings = make_desk(args, said=lambda text: print(text, file=sys.stderr))
         schemas = args.schemas or (settings.input.schemas if settings is not None else None)
-        packets = Packets(args.scores, args.packets, schemas)
+        packets = Packets([s for s in args.scores if not is_topic(s)], args.packets, schemas)
         server = make_server(make_app(desk, packets, access, user()))
         host, port = socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

@@ -3,6 +3,7 @@
 import getpass
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -31,8 +32,9 @@ def make_desk(args, scores=True, said=lambda text: None):
         settings = load_settings(args.config)
     alerts = None
     if scores and args.scores:
-        said(f"reading {', '.join(str(p) for p in args.scores)}")
-        alerts = read_alerts(args.scores, args.labels, args.sampled)
+        said(f"reading {', '.join(args.scores)}")
+        tables = [_published(s, settings) if is_topic(s) else Path(s) for s in args.scores]
+        alerts = read_alerts(tables, args.labels, args.sampled)
         share = "" if alerts.sampled == 1.0 else f", a share of {alerts.sampled:g} of the stream"
         said(f"{len(alerts)} alerts{share}, bundles {', '.join(b.id for b in alerts.bundles.values())}")
     names = args.filter or (settings.filters_in_force if settings is not None else _filters_of(alerts))
@@ -42,6 +44,24 @@ def make_desk(args, scores=True, said=lambda text: None):
     configured = None if settings is None else bundle_on_disk(settings.bundle, settings.survey)[1]
     prevalence = args.prevalence or (settings.prevalence if settings is not None else 1e-6)
     return Desk([FilterFile(name, status) for name in names], alerts, prevalence, configured), settings
+
+
+def is_topic(scores):
+    """Whether scores are named by a topic and not by a file."""
+    return scores.startswith("kafka:")
+
+
+def _published(text, settings):
+    """What the filter published on a topic, as columns."""
+    from dgl_broker.archive.score_columns import columns_of_records
+    from dgl_broker.stream.replaying import score_records
+    from dgl_broker.stream.stopping import Stop
+    from dgl_broker.tune.alerts import is_wanted
+
+    if settings is None:
+        raise ConfigError(f"--scores {text} without --config: expected the broker.yaml of the brokers")
+    # Not installed: a signal ends the command, as it does everywhere else here.
+    return columns_of_records(score_records(text, settings, Stop()), text, is_wanted)
 
 
 def _filters_of(alerts):

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dgl_broker.archive.score_columns import Words, read_score_columns
+from dgl_broker.archive.score_columns import ScoreColumns, Words, read_score_columns
 from dgl_broker.errors import ConfigError
 from dgl_broker.evaluation.labels import LENSED_SN, read_labels
 from dgl_broker.nights import UNKNOWN, nights_of
@@ -118,7 +118,8 @@ class Alerts:
         return tuple(sorted(self.survey.words))
 
 
-def _wanted(name):
+def is_wanted(name):
+    """Whether a column of a table of scores is of use here."""
     return (
         name in _OTHERS
         or name in SCORE_RANGES
@@ -132,7 +133,7 @@ def read_alerts(paths, labels=None, sampled=None):
 
     Parameters
     ----------
-    paths : sequence of path
+    paths : sequence of path or ScoreColumns
         Tables of `dgl-broker replay`. An alert that stands in several is one alert with several scores.
     labels : path, optional
         CSV of `dgl_broker.evaluation.labels`; what a replay says of its injections is read from beside its table.
@@ -146,10 +147,11 @@ def read_alerts(paths, labels=None, sampled=None):
     ConfigError
         If there is no alert in them, or `sampled` is no share.
     """
-    sampled = share_replayed(paths) if sampled is None else sampled
+    files = [p for p in paths if not isinstance(p, ScoreColumns)]
+    sampled = share_replayed(files) if sampled is None else sampled
     if not 0.0 < sampled <= 1.0:
         raise ConfigError(f"sampled {sampled:g}, expected a share above 0, at most 1")
-    tables = tuple(read_score_columns(path, _wanted) for path in paths)
+    tables = tuple(p if isinstance(p, ScoreColumns) else read_score_columns(p, is_wanted) for p in paths)
     if not sum(t.n for t in tables):
         raise ConfigError(f"{', '.join(str(t.path) for t in tables)}: no alerts in it")
     survey = _joined_words(tables, "survey")
@@ -163,8 +165,8 @@ def read_alerts(paths, labels=None, sampled=None):
     night, nights = _nights(facts["mjd_tai"], survey)
     marked = _joined(tables, "injected", first, at, len(first)) == 1.0
     marked |= facts.get("is_injected", np.zeros(len(first))) == 1.0
-    files = [*([] if labels is None else [labels]), *injected_labels(paths)]
-    class_, kind, simulated = _labelled(files, survey, alert_id, object_, names)
+    told = [*([] if labels is None else [labels]), *injected_labels(files)]
+    class_, kind, simulated = _labelled(told, survey, alert_id, object_, names)
     return Alerts(
         alert_id=alert_id,
         survey=survey,
