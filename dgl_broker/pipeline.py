@@ -52,6 +52,10 @@ class Pipeline:
     ungated : bool
         Score what the pre-cuts would refuse; the cuts are recorded all the same.
     limits : dgl_broker.wire.Limits
+    programids : collection of int, optional
+        As `Scorer` takes them.
+    keep : callable, optional
+        (opened message, its packet) -> what `Read.kept` is to be, of alerts past the pre-cuts.
     shadow : dgl_broker.shadow.Shadow, optional
         Looks at what is past the pre-cuts when all is judged.
     """
@@ -68,6 +72,7 @@ class Pipeline:
         ungated=False,
         limits=None,
         programids=None,
+        keep=None,
         shadow=None,
     ):
         self.survey = survey
@@ -80,13 +85,14 @@ class Pipeline:
         self.ungated = ungated
         self.limits = limits or wire.DEFAULT
         self.programids = None if programids is None else frozenset(programids)
+        self.keep = keep or (lambda opened, packet: None)
         self.shadow = shadow
         self.stages = Stages()
 
     def outcomes(self, messages):
         """One outcome per message, in order."""
         at = time.perf_counter()
-        read = [self._guarded(self._read, message) for message in messages]
+        read = self.read(messages)
         results = [r if isinstance(r, Outcome) else None for r in read]
         kept = [n for n, r in enumerate(results) if r is None]
         at = self.stages.add("decode", at)
@@ -145,14 +151,15 @@ class Pipeline:
                 refusal = self._refusal(message, head, self.filters.precut(head.facts, known=known))
                 if refusal is not None:
                     return refusal
-        alert = surveys.read_alert(opened.packet())
+        packet = opened.packet()
+        alert = surveys.read_alert(packet)
         late = self.filters.precut(alert.facts, final=True, known=known) if len(self.filters) else None
         cuts = {} if late is None else late.cuts
         refusal = self._refusal(message, alert, None if self.ungated else late)
         if refusal is not None:
             refusal.cuts = cuts
             return refusal
-        return _Read(message, alert, cuts)
+        return Read(message, alert, cuts, self.keep(opened, packet))
 
     def refused(self, messages, reason, text):
         """Outcomes of messages that are refused whatever they hold; read only as far as their records need."""
@@ -201,6 +208,10 @@ class Pipeline:
             return Outcome("refused", message, precut.reason, text, alert=alert, cuts=precut.cuts)
         return None
 
+    def read(self, messages):
+        """Each message as a `Read`, an alert past the pre-cuts; or as the outcome that it has already."""
+        return [self._guarded(self._read, message) for message in messages]
+
     def _fetch(self, alerts):
         if self.companions is None:
             return [{} for _ in alerts]
@@ -246,10 +257,13 @@ class Pipeline:
 
 
 @dataclass(slots=True)
-class _Read:
+class Read:
+    """An alert that was read whole and that no pre-cut refuses; `kept` is what `Pipeline.keep` made of it."""
+
     message: object
     alert: object
     cuts: dict
+    kept: object = None
 
 
 def _refused(read, reason, text):

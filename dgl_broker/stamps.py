@@ -4,6 +4,7 @@ A reader for the primary image alone: three stamps of an alert cost astropy mill
 (astropy is the oracle in the tests).
 """
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -150,6 +151,27 @@ def read_fits_image(data, max_bytes=MAX_INFLATED):
     if bitpix > 0 and "BLANK" in cards:
         pixels[raw == _number(cards, "BLANK")] = np.nan
     return pixels, cards
+
+
+def primary_alone(data, max_bytes=MAX_INFLATED):
+    """The bytes of a FITS file up to the end of its primary image: what `read_fits_image` reads, bit for bit.
+
+    Parameters
+    ----------
+    data : bytes
+        Returned as they are where they are gzipped, are no such file, or are more than `max_bytes`: what is wrong with a stamp
+        is to stay wrong with it.
+    max_bytes : int
+    """
+    if data[:6] != b"SIMPLE" or len(data) > max_bytes:
+        return data
+    try:
+        cards, start = _header(data)
+        n_bytes = _number(cards, "NAXIS1") * _number(cards, "NAXIS2") * abs(_number(cards, "BITPIX")) / 8.0
+    except PacketError:
+        return data
+    end = start + math.ceil(n_bytes / BLOCK) * BLOCK if 0 < n_bytes <= max_bytes else len(data)
+    return data[:end]
 
 
 def _matrix(cards):

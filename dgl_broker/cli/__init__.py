@@ -15,6 +15,7 @@ from dgl_broker.errors import DglError
 VERBS = {
     "demo": "a simulated night through the real pipeline on an embedded Kafka, with a page to look at",
     "run": "the streaming filter: Kafka in, scores and candidates out",
+    "rekey": "alerts past the pre-cuts, slimmed, to a topic keyed by object",
     "report": "of the candidates, each object once a state, and a cap a night",
     "replay": "archived alerts through the same pipeline, scores to a table",
     "deadletters": "what could not be read: list it, show it, replay it after a fix",

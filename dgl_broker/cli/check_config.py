@@ -1,7 +1,7 @@
 """`dgl-broker check-config`: every problem of a configuration at once, each with its key, what was found and what was expected.
 
 First what the file and the environment say, then whether the things they name are there: filters, bundle, schemas, clients
-that librdkafka would make. Nothing is asked of the network.
+that librdkafka would make. Nothing is asked of the network. A file with a section `rekey` is one of `dgl-broker rekey`.
 """
 
 import contextlib
@@ -11,18 +11,17 @@ from pathlib import Path
 def add_parser(subparsers):
     """Add the verb to the command."""
     parser = subparsers.add_parser("check-config", help="every problem of a configuration at once")
-    parser.add_argument("config", type=Path, metavar="broker.yaml")
+    parser.add_argument("config", type=Path, metavar="broker.yaml|rekey.yaml")
 
 
 def run(args):
     """Check; 0 where nothing is wrong, 2 where something is."""
     from dgl_broker.errors import ConfigError
-    from dgl_broker.settings import check_settings
+    from dgl_broker.yaml_reader import read_yaml
 
-    settings, problems = check_settings(args.config)
-    remarks = []
-    if settings is not None:
-        problems, remarks = missing_things(settings)
+    raw = read_yaml(args.config)
+    check = _rekey if isinstance(raw, dict) and "rekey" in raw else _broker
+    problems, remarks = check(args.config)
     for problem in problems:
         print(problem)
     for remark in remarks:
@@ -32,6 +31,28 @@ def run(args):
         return ConfigError.exit_code
     print(f"{args.config}: nothing wrong")
     return 0
+
+
+def _broker(path):
+    from dgl_broker.settings import check_settings
+
+    settings, problems = check_settings(path)
+    return (problems, []) if settings is None else missing_things(settings)
+
+
+def _rekey(path):
+    from dgl_broker.settings_rekey import check_rekey_settings
+
+    settings, problems = check_rekey_settings(path)
+    remarks = []
+    if settings is not None:
+        _check_filters(settings, None, problems)
+        _check_schemas(settings, problems, remarks)
+        _check_clients(settings, problems)
+        if settings.filters == []:
+            remarks.append("filters: []: every alert that can be read is written")
+        _remark_on_port(settings, remarks)
+    return problems, remarks
 
 
 def missing_things(settings):
@@ -48,17 +69,23 @@ def missing_things(settings):
     bundle = _check_bundle(settings, problems)
     _check_shadow(settings, bundle, problems)
     _check_filters(settings, bundle, problems)
+    _check_companions(settings, problems)
     _check_schemas(settings, problems, remarks)
+    _check_desc(settings, problems)
     _check_reference(settings, bundle, problems, remarks)
     _check_reports(settings, problems, remarks)
     _check_clients(settings, problems)
     if settings.filters == []:
         remarks.append("filters: []: everything scorable is scored, and nothing is a candidate")
+    _remark_on_port(settings, remarks)
+    return problems, remarks
+
+
+def _remark_on_port(settings, remarks):
     if settings.metrics.port is not None and settings.metrics.host not in ("127.0.0.1", "::1", "localhost"):
         remarks.append(
             f"metrics.host {settings.metrics.host}: who can reach this port reads the metrics, unasked for a password"
         )
-    return problems, remarks
 
 
 def _try(problems, key, work, expected):
@@ -99,7 +126,7 @@ def _check_shadow(settings, bundle, problems):
 
 
 def _check_filters(settings, bundle, problems):
-    from dgl_broker.selection import FilterSet, load_filter, predicate
+    from dgl_broker.selection import FilterSet, load_filter
 
     sound = []
     for n, name in enumerate(settings.filters_in_force):
@@ -111,6 +138,11 @@ def _check_filters(settings, bundle, problems):
         _try(problems, "filters", lambda: together.check_survey(settings.survey), f"filters for {settings.survey}")
         if bundle is not None:
             _try(problems, "filters", lambda: together.check_bundle(bundle.sha256), "filters tuned for this bundle")
+
+
+def _check_companions(settings, problems):
+    from dgl_broker.selection import predicate
+
     remember = settings.companions.remember
     if remember:
         key = "companions.remember"
@@ -118,7 +150,6 @@ def _check_filters(settings, bundle, problems):
 
 
 def _check_schemas(settings, problems, remarks):
-    from dgl_broker.settings import Problem
     from dgl_broker.wire import FolderSchemas
 
     place = settings.input.schemas
@@ -126,6 +157,11 @@ def _check_schemas(settings, problems, remarks):
         _try(problems, "input.schemas", lambda: FolderSchemas(place), "a folder of schemas, or a registry's URL")
     elif place is None and settings.survey == "lsst":
         remarks.append("input.schemas is not set: framed LSST packets, as the survey sends them, cannot be read without")
+
+
+def _check_desc(settings, problems):
+    from dgl_broker.settings import Problem
+
     desc = settings.output.desc
     if desc is not None and not Path(desc.schemas).is_dir():
         problems.append(Problem("output.desc.schemas", desc.schemas, "a folder with the official schemas"))

@@ -18,7 +18,10 @@ ENVELOPE_BYTES = 4096
 
 @dataclass(slots=True)
 class Output:
-    """One message to be produced. `record` is kept for dead letters alone, which may have to be spilled."""
+    """One message to be produced, with the time of producing where it has no `timestamp_ms` [ms since 1970 UTC].
+
+    `record` is kept for dead letters alone, which may have to be spilled.
+    """
 
     kind: str
     topic: str
@@ -26,6 +29,7 @@ class Output:
     value: bytes
     headers: list
     record: dict | None = None
+    timestamp_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,10 +92,11 @@ class Sink:
             if error is not None:
                 failed[n] = error
 
+        more = {} if output.timestamp_ms is None else {"timestamp": output.timestamp_ms}
         while True:
             try:
                 self.producer.produce(
-                    output.topic, value=output.value, key=output.key, headers=output.headers, on_delivery=report
+                    output.topic, value=output.value, key=output.key, headers=output.headers, on_delivery=report, **more
                 )
                 break
             except BufferError:

@@ -138,7 +138,8 @@ class Worker:
         """What `summary.json` holds."""
         return self.watch.accounts.as_dict(ended=self.ended, **self.watch.info)
 
-    def _scorer(self):
+    def _open_schemas(self):
+        """The source of the packets' schemas, that there is one; None where none is configured."""
         from dgl_broker.wire import schema_source
 
         read, service = self.settings.input, self.settings.service
@@ -147,9 +148,13 @@ class Worker:
         schemas = schema_source(read.schemas, read.schemas_user, password, **options)
         if schemas is not None:
             schemas.check()
+        self.watch.health.set("schemas", True)
+        return schemas
+
+    def _scorer(self):
+        schemas = self._open_schemas()
         scorer = self._given_scorer or make_scorer(self.settings, schemas)
         self.watch.health.set("bundle", True)
-        self.watch.health.set("schemas", True)
         m, s = self.watch.metrics, self.settings
         m.set_info("dgl_bundle_info", str(scorer.bundle_id), str(scorer.bundle_sha256))
         m.set_info("dgl_device_info", str(scorer.device_name))
@@ -167,11 +172,14 @@ class Worker:
         if getattr(scorer, "shadow", None) is not None:
             beside = scorer.shadow.bundle
             log.info("shadow bundle %s (%s) scores beside and judges nothing", beside.id, beside.sha256[:8])
-        shipped = {str(f.source) for f in scorer.filters if getattr(f, "source", None) and is_shipped(f.source)}
-        if hasattr(scorer.filters, "report_status") and (s.status or not shipped):
-            # Not beside shipped filters: that is the package's own folder.
-            scorer.filters.report_status(s.status)
+        self._report_status(scorer.filters)
         return schemas, scorer
+
+    def _report_status(self, filters):
+        """Say from now on which filters are in force; not beside shipped ones: that is the package's own folder."""
+        shipped = any(is_shipped(f.source) for f in filters if getattr(f, "source", None))
+        if hasattr(filters, "report_status") and (self.settings.status or not shipped):
+            filters.report_status(self.settings.status)
 
     def _hold_against_reference(self, scorer):
         if self.settings.metrics.reference is None:

@@ -31,6 +31,11 @@ class Opened:
         self.survey, self._schema, self._payload, self._start = schema.survey, schema, payload, start
         self._allowance = allowance
 
+    @property
+    def writer(self):
+        """The `WriterSchema` of the record."""
+        return self._schema
+
     def leading(self, fields=None):
         """First stage: the packet's leading fields, up to the last that is asked for, before any history.
 

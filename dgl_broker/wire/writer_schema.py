@@ -67,6 +67,8 @@ class WriterSchema:
         `lsst` or `ztf` by its fields, None where it is no alert's.
     version : str or None
         As the schema's name or version states it, such as `10.0`.
+    read_tree : dict or None
+        What is read of it, once `require_alert` has found all that is needed.
 
     Raises
     ------
@@ -83,7 +85,7 @@ class WriterSchema:
         self.version = _version(schema, self.name)
         self.limits = limits
         self._parsed = _parsed(self.tree)
-        self._reader = self._counter = None
+        self.read_tree = self._reader = self._counter = None
         self._skips_blindly = skips_blindly(self.tree)
         self._leading = {}
 
@@ -101,7 +103,7 @@ class WriterSchema:
         if self._reader is None:
             tree = reduced(self.tree, reader_schema(self.survey), self.label)
             self._counter, self._row_bytes = _row_counter(tree, self.tree)
-            self._reader = _parsed(tree)
+            self.read_tree, self._reader = tree, _parsed(tree)
 
     def _stream(self, payload, start, allowance):
         size = len(payload) - start
@@ -274,7 +276,7 @@ def _version(schema, name):
     if found:
         return f"{found[1]}.{found[2]}"
     version = schema.get("version")
-    return version if isinstance(version, str) and len(version) <= 20 else None
+    return version if isinstance(version, str) and len(version) <= 20 and version.isprintable() else None
 
 
 @lru_cache(maxsize=32)  # a survey uses a few; bounded, since a container brings any schema it likes
