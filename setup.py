@@ -1,10 +1,41 @@
-"""Packaging. `schemas/` and `filters/` lie at the top level and travel in the wheel as data of the package."""
+"""Packaging. `schemas/` and `filters/` lie at the top level and travel in the wheel as data of the package.
 
+The compiled decoder (`native/`, Rust) is built where cargo is at hand, and left out where it is not or where DGL_DECODER=python
+says so: Python's own decoder then does the same, slower. With DGL_DECODER=native it must be built.
+"""
+
+import os
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
+
+
+def decoder():
+    """What `setup` is told of the compiled decoder; nothing where it is not to be built."""
+    wanted = os.environ.get("DGL_DECODER", "auto")
+    if wanted == "python" or (wanted != "native" and shutil.which("cargo") is None):
+        return {}
+    try:
+        from setuptools_rust import Binding, RustExtension
+    except ImportError:
+        if wanted == "native":
+            raise
+        return {}
+    extension = RustExtension(
+        "dgl_broker._native",
+        "native/Cargo.toml",
+        binding=Binding.PyO3,
+        args=["--locked"],
+        debug=False,
+        optional=wanted != "native",
+    )
+    # One wheel for this and every later Python.
+    return {"rust_extensions": [extension], "options": {"bdist_wheel": {"py_limited_api": "cp311"}}, "zip_safe": False}
+
+
 version = next(
     line.split('"')[1] for line in (here / "dgl_broker/__init__.py").read_text().splitlines() if line.startswith("__version__")
 )
@@ -62,6 +93,7 @@ setup(
             "redis>=5.0",
             "pandas>=2.1",
             "playwright>=1.50",
+            "setuptools-rust>=1.10",
             *SERVE,
             *TUNE,
         ],
@@ -73,4 +105,5 @@ setup(
         "License :: OSI Approved :: BSD License",
         "Topic :: Scientific/Engineering :: Astronomy",
     ],
+    **decoder(),
 )

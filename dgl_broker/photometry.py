@@ -1,5 +1,8 @@
 """Units: magnitudes, zero points and clocks to nJy and MJD TAI, and back."""
 
+from bisect import bisect_right
+from functools import cache
+
 import numpy as np
 
 AB_ZERO_POINT_NJY = 31.4  # mag of 1 nJy: 8.90 + 2.5 log10(1e9), Oke & Gunn 1983, doi:10.1086/160817
@@ -47,7 +50,11 @@ def _leap_seconds():
     return np.asarray(starts, float), np.asarray(table["tai_utc"], float)
 
 
-_LEAP = None
+@cache
+def _leap():
+    """`_leap_seconds` as arrays, and as lists for single times."""
+    starts, offsets = _leap_seconds()
+    return starts, offsets, starts.tolist(), offsets.tolist()
 
 
 def mjd_tai_from_jd_utc(jd_utc, exposure_s=0.0):
@@ -60,12 +67,12 @@ def mjd_tai_from_jd_utc(jd_utc, exposure_s=0.0):
     exposure_s : array or float
         Length of the exposure [s].
     """
-    global _LEAP
-    if _LEAP is None:
-        _LEAP = _leap_seconds()
+    starts, offsets, starts_list, offsets_list = _leap()
+    if isinstance(jd_utc, float) and isinstance(exposure_s, float):
+        mjd = jd_utc - MJD_OF_JD
+        return mjd + (offsets_list[max(bisect_right(starts_list, mjd) - 1, 0)] + 0.5 * exposure_s) / SECONDS_A_DAY
     mjd = np.asarray(jd_utc, float) - MJD_OF_JD
-    at, offset = _LEAP
-    tai_utc = offset[np.clip(np.searchsorted(at, mjd, side="right") - 1, 0, None)]
+    tai_utc = offsets[np.clip(np.searchsorted(starts, mjd, side="right") - 1, 0, None)]
     return mjd + (tai_utc + 0.5 * np.asarray(exposure_s, float)) / SECONDS_A_DAY
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import deflate
 import numpy as np
 
+from dgl_broker import native
 from dgl_broker.errors import PacketError
 
 CARD, BLOCK = 80, 2880  # bytes, FITS standard 4.0 section 3
 MAX_SIDE = 256  # px; the largest LSST stamp is 102 px, and a batch holds the stamps of some hundred alerts at once
 MAX_HEADER_BLOCKS = 8
 MAX_INFLATED = 1_000_000  # bytes; a ZTF stamp is 20,160, an LSST one of 102 px with its variance and PSF 170,000
+KINDS = ("science", "template", "difference")
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 WANTED = frozenset(
@@ -88,6 +90,8 @@ def _header(data):
 def _number(cards, key, default=None):
     """A header value as float, written in any free format (FITS standard 4.0, 4.2.4)."""
     text = cards.get(key)
+    if isinstance(text, float):
+        return text  # the compiled reader has judged it
     if text is None:
         if default is None:
             raise PacketError("stamp_header", f"FITS header has no {key}")
@@ -174,6 +178,26 @@ def primary_alone(data, max_bytes=MAX_INFLATED):
     return data[:end]
 
 
+def _clean_image(data, scale, limit, max_bytes):
+    """(pixels times `scale`, 0 where not valid; valid, those below `limit`; whether any is not 0; header) of a FITS file."""
+    found = None
+    if native.COMPILED is not None and type(data) is bytes:
+        found = native.COMPILED.stamp(data, max_bytes, MAX_SIDE, limit, scale)
+    if found is not None:
+        pixels, valid, height, width, any_light, cards = found
+        pixels = np.frombuffer(pixels, np.float32).reshape(height, width)
+        shape = (height, width)
+        return pixels, np.ones(shape, bool) if valid is None else np.frombuffer(valid, bool).reshape(shape), any_light, cards
+    pixels, cards = read_fits_image(data, max_bytes)
+    valid = np.abs(pixels) < limit  # False for NaN
+    pixels = np.where(valid, pixels, np.float32(0.0))
+    any_light = bool(pixels.any())
+    if scale != 1.0:
+        with np.errstate(over="ignore"):
+            pixels = pixels * np.float32(scale)
+    return pixels, valid, any_light, cards
+
+
 def _matrix(cards):
     """Arcsec per pixel towards (east, north) from PC and CDELT, or CD.
 
@@ -187,11 +211,11 @@ def _matrix(cards):
         m = [[_number(cards, f"PC{i}_{j}", float(i == j)) * _number(cards, f"CDELT{i}", 1.0) for j in (1, 2)] for i in (1, 2)]
     else:
         raise PacketError("stamp_header", "FITS header has neither PC nor CD matrix, and the survey states no scale")
-    matrix = np.array(m) * 3600.0
-    area = abs(np.linalg.det(matrix))
+    m = [[3600.0 * value for value in row] for row in m]
+    area = abs(m[0][0] * m[1][1] - m[0][1] * m[1][0])
     if not (1e-4 < area < 1e4):
         raise PacketError("stamp_header", f"FITS matrix has pixels of {area:.3g} arcsec^2, expected 1e-4 to 1e4")
-    return matrix
+    return np.array(m)
 
 
 def _cut_origin(size, full, place, detector):
@@ -222,7 +246,9 @@ def read_stamp(data, kind, cutouts, max_bytes=MAX_INFLATED):
     """
     if not data:
         return None
-    pixels, cards = read_fits_image(data, max_bytes)
+    to_njy = cutouts.to_njy[KINDS.index(kind)]
+    in_njy = math.isfinite(to_njy)
+    pixels, valid, any_light, cards = _clean_image(data, to_njy if in_njy else 1.0, math.inf, max_bytes)
     height, width = pixels.shape
     if cutouts.pixel_scale_arcsec is None:
         matrix = _matrix(cards)
@@ -237,12 +263,4 @@ def read_stamp(data, kind, cutouts, max_bytes=MAX_INFLATED):
         at = cutouts.detector_xy or (None, None)
         x0 = float(_cut_origin(width, cutouts.full_side, at[0], ZTF_QUADRANT_PX[0]))
         y0 = float(_cut_origin(height, cutouts.full_side, at[1], ZTF_QUADRANT_PX[1]))
-    valid = np.isfinite(pixels)
-    pixels = np.where(valid, pixels, np.float32(0.0))
-    if not pixels.any():
-        return None
-    to_njy = cutouts.to_njy[("science", "template", "difference").index(kind)]
-    in_njy = bool(np.isfinite(to_njy))
-    if in_njy and to_njy != 1.0:
-        pixels = pixels * np.float32(to_njy)
-    return Stamp(pixels, valid, matrix, x0, y0, in_njy)
+    return Stamp(pixels, valid, matrix, x0, y0, in_njy) if any_light else None

@@ -6,6 +6,33 @@ from pathlib import Path
 import pytest
 
 
+def pytest_report_header():
+    """Which decoder the tests run with."""
+    from dgl_broker.native import decoder_name
+
+    return f"decoder: {decoder_name()}"
+
+
+@pytest.fixture(params=["python", "native"])
+def decoder(request):
+    """Either decoder of packets; the compiled one is skipped where it was not built."""
+    from decoders import BUILT, decoder_used
+
+    if request.param == "native" and BUILT is None:
+        pytest.skip("the compiled decoder was not built")
+    with decoder_used(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def python_decoder():
+    """Python's decoder, for tests of what only that one can do."""
+    from decoders import decoder_used
+
+    with decoder_used("python"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder of collected alerts, parity values and official schemas; the test is skipped where it is not there."""

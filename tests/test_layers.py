@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "dgl_broker"
 # From the ground up. A module may import what is below its own line, and its own room.
 LAYERS = [
     {"errors", "message_id"},
-    {"alert", "scores", "client", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
+    {"alert", "native", "scores", "client", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
     {"nights", "stamps", "stamp_quality", "light_curve", "north_up", "wire"},
     {"surveys", "companions", "context"},
     {"example", "companion_desk"},

@@ -14,6 +14,8 @@ from dgl_broker.alert import Cutouts
 from dgl_broker.errors import PacketError
 from dgl_broker.stamps import inflate, read_fits_image, read_stamp
 
+pytestmark = pytest.mark.usefixtures("decoder")
+
 LSST = Cutouts(None, None, None)
 ZTF = Cutouts(None, None, None, to_njy=(7.0, np.nan, -7.0), pixel_scale_arcsec=1.012, full_side=63)
 

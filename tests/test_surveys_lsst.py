@@ -9,6 +9,8 @@ from dgl_broker.errors import PacketError
 from dgl_broker.surveys import FACTS, read_alert
 from dgl_broker.wire import decode, packet_from_record
 
+pytestmark = pytest.mark.usefixtures("decoder")
+
 
 def read(record):
     """The alert, by way of bytes and of a table's row, which must agree."""

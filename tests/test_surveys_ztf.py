@@ -9,6 +9,8 @@ from dgl_broker.errors import PacketError
 from dgl_broker.surveys import FACTS, read_alert
 from dgl_broker.wire import decode, packet_from_record
 
+pytestmark = pytest.mark.usefixtures("decoder")
+
 FLUX_19_MAG = 91201.08  # nJy: 10 ** (0.4 * (31.4 - 19)), by hand
 TRIGGER_MJD = 60000.25 + (37 + 15) / 86400  # TAI - UTC in 2023, half of 30 s
 

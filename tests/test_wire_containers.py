@@ -9,6 +9,8 @@ from dgl_broker.errors import PacketError
 from dgl_broker.wire import DEFAULT, Limits, decode, decode_all, encode_container
 from dgl_broker.wire.writer_schema import schema_from_json
 
+pytestmark = pytest.mark.usefixtures("decoder")
+
 SYNC = bytes(range(16))
 
 

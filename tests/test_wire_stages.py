@@ -18,6 +18,8 @@ from packets import (
 from dgl_broker.surveys import FACTS, SURVEYS, leading_facts, leading_fields, read_alert, read_head
 from dgl_broker.wire import FolderSchemas, decode_all, encode_confluent, encode_container, open_message
 
+pytestmark = pytest.mark.usefixtures("decoder")
+
 
 def opened_packets():
     """A ZTF and an LSST packet of each make, opened."""

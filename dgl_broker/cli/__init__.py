@@ -41,8 +41,10 @@ def _module(verb):
 
 
 def _parser(verb):
+    from dgl_broker.native import decoder_name
+
     parser = argparse.ArgumentParser(prog="dgl-broker", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", action="version", version=f"dgl-broker {__version__}")
+    parser.add_argument("--version", action="version", version=f"dgl-broker {__version__} (decoder: {decoder_name()})")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
         if name == verb:
@@ -56,11 +58,11 @@ def main(argv=None):
     """Run one verb; the process's exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     verb = next((a for a in argv if not a.startswith("-")), None)
-    args = _parser(verb).parse_args(argv)
     try:
+        args = _parser(verb).parse_args(argv)
         return _module(args.verb).run(args)
     except DglError as error:
-        print(f"dgl-broker {args.verb}: {error}", file=sys.stderr)
+        print(f"dgl-broker {verb or ''}".rstrip() + f": {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -7,36 +7,30 @@ import numpy as np
 from dgl_broker.alert import DETECTION, LightCurve
 from dgl_broker.photometry import mag_from_flux
 
+MJD, FLUX, ERR, TOTAL, TOTAL_ERR = range(5)
+BAND, KIND, EXPOSURE, DETECTOR = range(4)
 
-@dataclass
+
+@dataclass(slots=True)
 class Rows:
-    """Rows of histories as columns of shape (n,), in the units of `LightCurve`.
+    """Rows of a history as columns, few arrays for few steps: most histories have a dozen rows.
 
-    `band` is -1 where unknown. `exposure` and `detector` together say which rows are of one exposure; int64.
-    `allowed` is False for rows that the survey has withdrawn. `known` is False for what was not known at the alert's time.
+    `numbers` (5, n) float64: time [MJD TAI], flux, its error, total flux, its error [nJy], as `LightCurve` has them.
+    `labels` (4, n) int64: band (-1 where unknown), kind, and exposure and detector, which together say which rows are of one
+    exposure. `allowed` (n,) is False for rows that the survey has withdrawn, `known` for what was not known at the
+    alert's time; None where all are.
     """
 
-    mjd_tai: np.ndarray
-    band: np.ndarray
-    flux_njy: np.ndarray
-    flux_err_njy: np.ndarray
-    kind: np.ndarray
-    total_njy: np.ndarray
-    total_err_njy: np.ndarray
-    exposure: np.ndarray
-    detector: np.ndarray
-    allowed: np.ndarray
-    known: np.ndarray
+    numbers: np.ndarray
+    labels: np.ndarray
+    allowed: np.ndarray | None = None
+    known: np.ndarray | None = None
 
-    CURVE = ("mjd_tai", "band", "flux_njy", "flux_err_njy", "kind", "total_njy", "total_err_njy")
-
-    @classmethod
-    def joined(cls, parts):
-        """Several as one."""
-        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.__dataclass_fields__})
+    def __len__(self):
+        return self.numbers.shape[1]
 
 
-def merged(trigger, history):
+def merged(trigger, *histories):
     """The light curve at a trigger.
 
     Of rows of one exposure the trigger wins, then a detection, a forced point, an upper limit, then the more significant:
@@ -46,7 +40,7 @@ def merged(trigger, history):
     ----------
     trigger : Rows
         One row.
-    history : Rows
+    histories : Rows
 
     Returns
     -------
@@ -55,31 +49,46 @@ def merged(trigger, history):
     n_dropped : int
         Rows up to the trigger that were unusable: withdrawn, or without time, band, flux or error.
     """
-    mjd = trigger.mjd_tai[0]
-    later = (history.mjd_tai > mjd) | ~history.known
-    usable = (
-        history.allowed
-        & np.isfinite(history.mjd_tai)
-        & (history.band >= 0)
-        & np.isfinite(history.flux_njy)
-        & np.isfinite(history.flux_err_njy)
-        & (history.flux_err_njy > 0)
-    )
-    n_dropped = int(np.count_nonzero(~usable & ~later))
-    rows = Rows.joined([trigger, history])
-    place = np.concatenate([[0], 1 + np.flatnonzero(usable & ~later)])
-    rank = np.where(place == 0, -1, rows.kind[place])
-    flux, err = rows.flux_njy[place], rows.flux_err_njy[place]
-    exposure, detector = rows.exposure[place], rows.detector[place]
-    order = np.lexsort((flux, -np.abs(flux) / err, rank, detector, exposure))
+    mjd, n_dropped = trigger.numbers[MJD, 0], 0
+    numbers, labels = [trigger.numbers], [trigger.labels]
+    for rows in histories:
+        if not len(rows):
+            continue
+        usable = np.isfinite(rows.numbers[:TOTAL]).all(axis=0) & (rows.numbers[ERR] > 0) & (rows.labels[BAND] >= 0)
+        if rows.allowed is not None:
+            usable &= rows.allowed
+        now = ~(rows.numbers[MJD] > mjd)
+        if rows.known is not None:
+            now &= rows.known
+        n_dropped += int(np.count_nonzero(~usable & now))
+        place = np.flatnonzero(usable & now)
+        numbers.append(rows.numbers.take(place, axis=1))
+        labels.append(rows.labels.take(place, axis=1))
+    if len(numbers) == 1:
+        return _curve(trigger.numbers, trigger.labels), n_dropped
+    return _curve(*_in_order(np.concatenate(numbers, axis=1), np.concatenate(labels, axis=1))), n_dropped
+
+
+def _in_order(numbers, labels):
+    """Rows, the trigger first, without repetitions and sorted by time."""
+    is_trigger = np.zeros(numbers.shape[1], np.int8)
+    is_trigger[0] = 1
+    flux, significance = numbers[FLUX], -np.abs(numbers[FLUX]) / numbers[ERR]
+    exposure, detector = labels[EXPOSURE], labels[DETECTOR]
+    order = np.lexsort((flux, significance, labels[KIND], -is_trigger, detector, exposure))
     exposure, detector = exposure[order], detector[order]
     first = np.ones(len(order), bool)
     first[1:] = (exposure[1:] != exposure[:-1]) | (detector[1:] != detector[:-1])
-    place = place[order[first]]
-    # Rows at one time keep one order, however they came; the trigger (place 0) goes last.
-    ties = (rows.flux_njy[place], rows.band[place], rows.kind[place], place == 0, rows.mjd_tai[place])
-    place = place[np.lexsort(ties)]
-    return LightCurve(*(getattr(rows, name)[place] for name in Rows.CURVE)), n_dropped
+    place = order[first]
+    numbers, labels, is_trigger = numbers.take(place, axis=1), labels.take(place, axis=1), is_trigger[place]
+    # Rows at one time keep one order, however they came; the trigger goes last.
+    order = np.lexsort((numbers[FLUX], labels[BAND], labels[KIND], is_trigger, numbers[MJD]))
+    return numbers.take(order, axis=1), labels.take(order, axis=1)
+
+
+def _curve(numbers, labels):
+    band, kind = labels[BAND].astype(np.int8), labels[KIND].astype(np.int8)
+    return LightCurve(numbers[MJD], band, numbers[FLUX], numbers[ERR], kind, numbers[TOTAL], numbers[TOTAL_ERR])
 
 
 def brightest_magnitude(curve):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from dgl_broker.errors import PacketError
+from dgl_broker.wire.histories import History
 from dgl_broker.wire.schema_tree import shown
 
 EXACT_IN_DOUBLE = 2**53
@@ -24,7 +25,7 @@ def exact_id(value):
 
 def number(value):
     """A finite float, or None for null, NaN, infinities and anything that is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None
 
@@ -54,28 +55,58 @@ def needed(name, field, value, lowest, highest, unit):
     return found
 
 
+def present(rows):
+    """The rows of a history that are not null; none where the history itself is."""
+    if isinstance(rows, History):
+        return rows.present()
+    return [row for row in rows or () if row is not None]
+
+
 def cells(rows, field):
     """A field of all rows as a list, None where it is missing."""
+    if isinstance(rows, History):
+        return rows.cells(field)
     try:
         return [row[field] for row in rows]
     except KeyError:
         return [row.get(field) for row in rows]
 
 
-def column(rows, field):
-    """A field of all rows as float64, NaN for null, for a missing field and for what is no number."""
-    values = cells(rows, field)
+def columns(rows, fields):
+    """Fields of all rows as float64, shape (fields, rows); NaN for null, a missing field and what is no number."""
+    if isinstance(rows, History) and (found := rows.numbers(fields)) is not None:
+        return found
+    values = [cells(rows, field) for field in fields]
+    try:
+        return np.array(values, np.float64).reshape(len(fields), len(rows))
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_column(column) for column in values])
+
+
+def _column(values):
     try:
         return np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError):
         return np.array([np.nan if (v := number(value)) is None else v for value in values], np.float64)
 
 
-def integers(rows, field):
-    """A field of all rows as int64; what is none gets a negative number of its own."""
-    values = cells(rows, field)
+def integers(rows, fields):
+    """Fields of all rows as int64, shape (fields, rows); what is none gets a negative number of its own."""
+    if isinstance(rows, History) and (found := rows.integers(fields)) is not None:
+        return found
+    return np.array([_integers(cells(rows, field)) for field in fields])
+
+
+def _integers(values):
     try:
         return np.array(values, np.int64)
     except (TypeError, ValueError, OverflowError):
         exact = [v if isinstance(v, int) and -INT64 <= v < INT64 else exact_id(v) for v in values]
         return np.array([-1 - i if v is None else v for i, v in enumerate(exact)], np.int64)
+
+
+def meanings(rows, field, meaning):
+    """What a field of all rows stands for: `meaning` of each value."""
+    if isinstance(rows, History) and (found := rows.meanings(field, meaning)) is not None:
+        return found
+    return [meaning(value) for value in cells(rows, field)]

@@ -25,11 +25,11 @@ class Packet:
 class Opened:
     """A message whose framing and schema are known and whose record is not yet decoded."""
 
-    __slots__ = ("survey", "_schema", "_payload", "_start", "_allowance")
+    __slots__ = ("survey", "_schema", "_payload", "_start", "_stop", "_allowance")
 
-    def __init__(self, schema, payload, start, allowance):
+    def __init__(self, schema, payload, start, stop, allowance):
         self.survey, self._schema, self._payload, self._start = schema.survey, schema, payload, start
-        self._allowance = allowance
+        self._stop, self._allowance = stop, allowance
 
     @property
     def writer(self):
@@ -49,7 +49,7 @@ class Opened:
         dict
             As `record` has them; empty where none of `fields` stands before the histories.
         """
-        return self._schema.read_leading(self._payload, fields, self._start, self._allowance)
+        return self._schema.read_leading(self._payload, fields, self._start, self._allowance, self._stop)
 
     def record(self):
         """Second stage: all fields that are read.
@@ -59,16 +59,17 @@ class Opened:
         PacketError
             Also `trailing_bytes`, where the record ends before the message.
         """
-        return self._all_of(self._schema.read(self._payload, self._start, self._allowance))
+        return self._all_of(self._schema.read(self._payload, self._start, self._allowance, self._stop))
 
     def whole(self):
         """The record with every field of its schema, read or not: for formats that pass whole packets on."""
-        return self._all_of(self._schema.read_whole(self._payload, self._start, self._allowance))
+        return self._all_of(self._schema.read_whole(self._payload, self._start, self._allowance, self._stop))
 
     def _all_of(self, found):
         record, end = found
-        if end != len(self._payload):
-            problem = f"record ends at byte {end} of {len(self._payload)}: not its schema?"
+        if end != self._stop:
+            first = 0 if self._stop == len(self._payload) else self._start  # places in a container's block count from its start
+            problem = f"record ends at byte {end - first} of {self._stop - first}: not its schema?"
             raise PacketError("trailing_bytes", f"{self._schema.label}: {problem}")
         return record
 
@@ -146,10 +147,10 @@ def open_message(message, survey=None, schemas=None, limits=DEFAULT, key=None):
     if value[:4] == MAGIC:
         container = Container(value, limits)
         require_survey(container.schema, survey)
-        return Opened(container.schema, container.one(allowance), 0, allowance)
+        return Opened(container.schema, *container.one(allowance), allowance)
     schema, start = _schema_of(value, schemas, limits, key)
     require_survey(schema, survey)
-    return Opened(schema, value, start, allowance)
+    return Opened(schema, value, start, len(value), allowance)
 
 
 def _decoded(packet, survey):

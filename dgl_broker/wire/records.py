@@ -27,14 +27,15 @@ def read_record(value, schemas=None):
     """
     if value[:4] == MAGIC:
         container = Container(value, OWN)
-        schema, payload, start = container.schema, container.one(), 0
+        schema, (payload, start, stop) = container.schema, container.one()
     elif value[:1] == b"\x00":
         if schemas is None:
             raise PacketError("unknown_schema", "a framed record, and no registry of our own schemas is configured")
-        schema, payload, start = schemas.writer_schema(confluent.schema_id(value)), value, confluent.HEAD_BYTES
+        schema = schemas.writer_schema(confluent.schema_id(value))
+        payload, start, stop = value, confluent.HEAD_BYTES, len(value)
     else:
         raise PacketError("unknown_framing", f"begins with {bytes(value[:8]).hex(' ') or 'nothing'}, not a record of ours")
-    record, end = schema.read_whole(payload, start)
-    if end != len(payload):
-        raise PacketError("trailing_bytes", f"record ends at byte {end} of {len(payload)}")
+    record, end = schema.read_whole(payload, start, stop=stop)
+    if end != stop:
+        raise PacketError("trailing_bytes", f"record ends at byte {end} of {stop}")
     return record

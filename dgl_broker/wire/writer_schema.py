@@ -1,7 +1,6 @@
 """A writer's schema with everything that is derived from it once: which survey, what is read of it, and its leading part.
 
-The one door to fastavro's decoding. A compiled walker that fills columns would take the place of `WriterSchema.read` and
-`WriterSchema.read_leading`; nothing else decodes records.
+The one door to fastavro's decoding, and to the compiled decoder of records: what that one doubts, fastavro judges.
 """
 
 import io
@@ -13,10 +12,13 @@ from functools import lru_cache
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
+from dgl_broker import native
 from dgl_broker.errors import PacketError
+from dgl_broker.wire.histories import Layout
 from dgl_broker.wire.limits import DEFAULT, Allowance
-from dgl_broker.wire.reduce import kind_of, reader_schema, reduced
-from dgl_broker.wire.schema_tree import full_name, least_bytes, self_contained, shown, skips_blindly
+from dgl_broker.wire.reduce import reader_schema, reduced
+from dgl_broker.wire.schema_cuts import all_optional, empty_rows, holds_array, up_to_last
+from dgl_broker.wire.schema_tree import full_name, self_contained, shown, skips_blindly
 
 # What fastavro raises on bytes that are not what the schema says: short reads, a union's or enum's index out of range,
 # strings that are no UTF-8, a value that the reader's type does not admit.
@@ -85,7 +87,7 @@ class WriterSchema:
         self.version = _version(schema, self.name)
         self.limits = limits
         self._parsed = _parsed(self.tree)
-        self.read_tree = self._reader = self._counter = None
+        self.read_tree = self._reader = self._counter = self._program = None
         self._skips_blindly = skips_blindly(self.tree)
         self._leading = {}
 
@@ -102,7 +104,9 @@ class WriterSchema:
             raise PacketError("missing_field", f"{self.label}: no field {needed}")
         if self._reader is None:
             tree = reduced(self.tree, reader_schema(self.survey), self.label)
-            self._counter, self._row_bytes = _row_counter(tree, self.tree)
+            counter, self._row_bytes = empty_rows(tree, self.tree)
+            self._counter = _parsed(counter)
+            self._program = _compiled(self.tree, tree)
             self.read_tree, self._reader = tree, _parsed(tree)
 
     def _stream(self, payload, start, allowance):
@@ -114,8 +118,17 @@ class WriterSchema:
         stream.seek(start)
         return stream
 
-    def read(self, payload, start=0, allowance=None):
+    def read(self, payload, start=0, allowance=None, stop=None):
         """One record, as (dict of the fields that are read, position behind it).
+
+        Histories are lists of dicts or, from the compiled decoder, a `History` that equals them.
+
+        Parameters
+        ----------
+        payload : bytes
+        start, stop : int
+            The record starts at one and must end before the other, by default the end of the payload.
+        allowance : Allowance, optional
 
         Raises
         ------
@@ -124,6 +137,11 @@ class WriterSchema:
         """
         self.require_alert()
         allowance = allowance or Allowance(self.limits)
+        found = _read_compiled(self._program, payload, start, stop, allowance.limits)
+        return self._read_python(payload, start, stop, allowance) if found is None else found
+
+    def _read_python(self, payload, start, stop, allowance):
+        payload, start, base = _window(payload, start, stop)
         stream = self._stream(payload, start, allowance)
         if len(payload) - start > allowance.limits.rows * self._row_bytes:
             # Rows that unpack to a hundred times their bytes could be many here: count them before any is kept.
@@ -131,14 +149,15 @@ class WriterSchema:
             stream.seek(start)
         record = _decode(stream, self._parsed, self._reader, self.label)
         self._check_sizes(record, allowance.limits)
-        return record, stream.tell()
+        return record, base + stream.tell()
 
-    def read_whole(self, payload, start=0, allowance=None):
+    def read_whole(self, payload, start=0, allowance=None, stop=None):
         """One record with every field of the schema, as (dict, position behind it)."""
+        payload, start, base = _window(payload, start, stop)
         stream = self._stream(payload, start, allowance or Allowance(self.limits))
-        return _decode(stream, self._parsed, None, self.label), stream.tell()
+        return _decode(stream, self._parsed, None, self.label), base + stream.tell()
 
-    def read_leading(self, payload, fields=None, start=0, allowance=None):
+    def read_leading(self, payload, fields=None, start=0, allowance=None, stop=None):
         """The first fields of a record, up to the last that is asked for; nothing from the first history on.
 
         Parameters
@@ -161,6 +180,11 @@ class WriterSchema:
         if schemas is None:
             return {}
         allowance = allowance or Allowance(self.limits)
+        *schemas, program = schemas
+        found = _read_compiled(program, payload, start, stop, allowance.limits)
+        if found is not None:
+            return found[0]
+        payload, start, _ = _window(payload, start, stop)
         record = _decode(self._stream(payload, start, allowance), *schemas, self.label)
         self._check_sizes(record, allowance.limits)
         return record
@@ -168,18 +192,19 @@ class WriterSchema:
     def _leading_schemas(self, wanted):
         before = []
         for field in self.tree["fields"]:
-            if _holds_array(field["type"]):
+            if holds_array(field["type"]):
                 break
             before.append(field)
         top = {"type": "record", "name": self.tree["name"], "fields": before}
         if wanted is None:
             keep = set(reader_schema(self.survey)["fields"])
             wanted = {f["name"] for f in before if f["name"] in keep}
-        cut = _up_to_last(top, wanted)
+        cut = up_to_last(top, wanted)
         if cut is None:
             return None
-        ours = _all_optional(reader_schema(self.survey))
-        return _parsed(cut), _parsed(reduced(cut, ours, self.label))
+        ours = all_optional(reader_schema(self.survey))
+        kept = reduced(cut, ours, self.label)
+        return _parsed(cut), _parsed(kept), _compiled(cut, kept)
 
     def _check_sizes(self, record, limits):
         for name, value in record.items():
@@ -205,70 +230,23 @@ def _decode(stream, writer, reader, label):
         raise PacketError("undecodable", f"{label}: at byte {stream.tell()}: {what[:200]}") from error
 
 
-def _holds_array(tree):
-    if isinstance(tree, list):
-        return any(_holds_array(branch) for branch in tree)
-    return kind_of(tree) in ("array", "map")
+def _compiled(tree, kept):
+    """The program that reads the fields of `kept`; None without the compiled decoder, or where the schema is beyond it."""
+    return None if native.COMPILED is None else native.COMPILED.Program.compile(tree, kept, Layout)
 
 
-def _all_optional(ours):
-    if isinstance(ours, list):
-        return [_all_optional(branch) for branch in ours]
-    if not isinstance(ours, dict) or ours["type"] != "record":
-        return ours
-    fields = {n: {"type": _all_optional(f["type"]), "required": False} for n, f in ours["fields"].items()}
-    return {**ours, "fields": fields}
-
-
-def _up_to_last(tree, wanted):
-    """A record's tree cut off behind the last wanted field, nested records too; None where none of them is there."""
-    heads = {name.partition(".")[0] for name in wanted}
-    places = [i for i, field in enumerate(tree["fields"]) if field["name"] in heads]
-    if not places:
+def _read_compiled(program, payload, start, stop, limits):
+    """What the compiled decoder makes of a record, or None where it is in doubt."""
+    if program is None or type(payload) is not bytes:
         return None
-    last = tree["fields"][places[-1]]
-    inner = {name.partition(".")[2] for name in wanted if name.partition(".")[0] == last["name"]}
-    kind = last["type"] if "" in inner else _cut_inside(last["type"], inner)
-    if kind is None:  # asked for a field that this version lacks: the record itself is not needed
-        rest = {name for name in wanted if name.partition(".")[0] != last["name"]}
-        return _up_to_last(tree, rest)
-    fields = [*tree["fields"][: places[-1]], {"name": last["name"], "type": kind}]
-    return {"type": "record", "name": tree["name"], "fields": fields}
+    return program.read(payload, start, len(payload) if stop is None else stop, limits.rows, limits.text_bytes)
 
 
-def _cut_inside(tree, wanted):
-    """A type whose record, nullable or not, is cut off behind the last wanted field; None where it has none of them."""
-    if isinstance(tree, list):
-        branches = [_cut_inside(branch, wanted) for branch in tree]
-        return None if None in branches else branches
-    return _up_to_last(tree, wanted) if kind_of(tree) == "record" else tree
-
-
-def _row_counter(ours, writer):
-    """A reader's schema that keeps empty rows of the histories and nothing else, and the fewest bytes of such a row."""
-    types = {field["name"]: field["type"] for field in writer["fields"]}
-    histories = [field["name"] for field in ours["fields"] if _holds_array(field["type"])]
-    fields = [{"name": name, "type": _with_empty_rows(types[name])} for name in histories]
-    row_bytes = min((_least_row_bytes(types[name]) for name in histories), default=1)
-    return _parsed({"type": "record", "name": writer["name"], "fields": fields}), row_bytes
-
-
-def _with_empty_rows(tree):
-    if isinstance(tree, list):
-        return [_with_empty_rows(branch) for branch in tree]
-    if kind_of(tree) == "array":
-        return {"type": "array", "items": _with_empty_rows(tree["items"])}
-    return {**tree, "fields": []} if kind_of(tree) == "record" else tree
-
-
-def _least_row_bytes(tree):
-    """Fewest bytes of a row that is not null, of the array in a nullable or plain array type."""
-    arrays = [branch for branch in _branches(tree) if kind_of(branch) == "array"]
-    return min((least_bytes(row) for array in arrays for row in _branches(array["items"]) if row != "null"), default=1)
-
-
-def _branches(tree):
-    return tree if isinstance(tree, list) else [tree]
+def _window(payload, start, stop):
+    """(bytes that end where the record must, its start in them, their own start in the payload)."""
+    if stop is None or stop == len(payload):
+        return payload, start, 0
+    return payload[start:stop], 0, start
 
 
 def _version(schema, name):

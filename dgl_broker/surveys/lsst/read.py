@@ -11,11 +11,14 @@ from dgl_broker.errors import PacketError
 from dgl_broker.surveys.head import AlertHead
 from dgl_broker.surveys.history import Rows, brightest_magnitude, first_detection, merged
 from dgl_broker.surveys.lsst.facts import host_redshift, leading_facts
-from dgl_broker.surveys.values import column, exact_id, integers, needed, number, number_above
+from dgl_broker.surveys.values import columns, exact_id, integers, meanings, needed, number, number_above, present
 from dgl_broker.wire.schema_tree import shown
 
 TRIGGER = "diaSource"
 BAND_INDEX = {band: index for index, band in enumerate(BANDS)}
+NUMBERS = ("midpointMjdTai", "psfFlux", "psfFluxErr", "scienceFlux", "scienceFluxErr")
+TIMES = ("timeWithdrawnMjdTai", "timeProcessedMjdTai")
+EXPOSURE = ("visit", "detector")
 
 
 def read_head(record, schema):
@@ -97,37 +100,28 @@ def _is_solar_system(source):
 
 
 def _light_curve(record, source):
-    trigger = _rows([source], DETECTION, None)
     processed = number(source.get("timeProcessedMjdTai"))
-    history = Rows.joined(
-        [
-            _rows(record["prvDiaSources"], DETECTION, processed),
-            _rows(record["prvDiaForcedSources"], FORCED, processed),
-        ]
+    return merged(
+        _rows([source], DETECTION, None),
+        _rows(record["prvDiaSources"], DETECTION, processed),
+        _rows(record["prvDiaForcedSources"], FORCED, processed),
     )
-    return merged(trigger, history)
 
 
 def _rows(rows, kind, processed_mjd):
     """Histories as columns. What was processed later than the trigger was not known then: brokers add it to copies."""
-    rows = [row for row in rows or () if row is not None]
-    withdrawn = column(rows, "timeWithdrawnMjdTai")
-    done = column(rows, "timeProcessedMjdTai")
-    return Rows(
-        mjd_tai=column(rows, "midpointMjdTai"),
-        band=np.array([_band_index(row) for row in rows], np.int8),
-        flux_njy=column(rows, "psfFlux"),
-        flux_err_njy=column(rows, "psfFluxErr"),
-        kind=np.full(len(rows), kind, np.int8),
-        total_njy=column(rows, "scienceFlux"),
-        total_err_njy=column(rows, "scienceFluxErr"),
-        exposure=integers(rows, "visit"),
-        detector=integers(rows, "detector"),
-        allowed=~(withdrawn > 0),
-        known=np.ones(len(rows), bool) if processed_mjd is None else ~(done > processed_mjd),
-    )
+    rows = present(rows)
+    labels = np.empty((4, len(rows)), np.int64)
+    if not len(rows):
+        return Rows(np.empty((5, 0)), labels)
+    labels[0] = meanings(rows, "band", _band_index)
+    labels[1] = kind
+    labels[2:] = integers(rows, EXPOSURE)
+    numbers = columns(rows, NUMBERS + TIMES)
+    withdrawn, done = numbers[len(NUMBERS) :]
+    known = None if processed_mjd is None else ~(done > processed_mjd)
+    return Rows(numbers[: len(NUMBERS)], labels, ~(withdrawn > 0), known)
 
 
-def _band_index(row):
-    band = row["band"]
+def _band_index(band):
     return BAND_INDEX.get(band, -1) if isinstance(band, str) else -1

@@ -5,7 +5,7 @@ import math
 from dgl_broker.photometry import LN10_OVER_2P5, mjd_tai_from_jd_utc
 from dgl_broker.surveys.sky import sky_facts
 from dgl_broker.surveys.values import exact_id, number_above
-from dgl_broker.surveys.ztf.history import BAND_OF_FID, MAGNITUDES, PIXEL_SCALE_ARCSEC, exposure_s, sign
+from dgl_broker.surveys.ztf.history import BAND_OF_FID, MAGNITUDES, PIXEL_SCALE_ARCSEC, exposure_of, sign
 
 GALAXY_BELOW_STAR_SCORE = 0.5  # sgscore: closer to 0 means galaxy (ZTF alert schema)
 FIRST_JD = 2457754.5  # 2017, before the survey's first light
@@ -83,7 +83,7 @@ def leading_facts(leading):
     jd = number_above(candidate.get("jd"), FIRST_JD)
     if jd is not None:
         facts["time_is_plausible"] = True
-        facts["mjd_tai"] = float(mjd_tai_from_jd_utc(jd, exposure_s([candidate])[0]))
+        facts["mjd_tai"] = float(mjd_tai_from_jd_utc(jd, exposure_of(candidate.get("exptime"))))
         first = stated_first(candidate)
         if first is not None and first <= facts["mjd_tai"]:
             facts["days_since_first"] = facts["mjd_tai"] - first
@@ -101,7 +101,7 @@ def _reliability(candidate):
 def stated_first(candidate):
     """First detection [MJD TAI] as `jdstarthist` states it, or None; its exposure is taken to be as long as the trigger's."""
     jd = number_above(candidate.get("jdstarthist"), FIRST_JD)
-    return None if jd is None else float(mjd_tai_from_jd_utc(jd, exposure_s([candidate])[0]))
+    return None if jd is None else float(mjd_tai_from_jd_utc(jd, exposure_of(candidate.get("exptime"))))
 
 
 def _host_separation(facts):

@@ -1,0 +1,153 @@
+"""Histories as columns, as the compiled decoder fills them, which are at the same time the rows that Python's decoder gives."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Layout:
+    """Names and kinds of a history's columns; called by the decoder with the columns of one packet.
+
+    Parameters
+    ----------
+    columns : tuple of (str, str)
+        Name and kind: `number` (float64), `whole` (int64), `boolean` or `text`.
+    """
+
+    __slots__ = ("names", "kinds", "texts", "_selections")
+
+    def __init__(self, columns):
+        self.names = [name for name, _ in columns]
+        self.kinds = [kind for _, kind in columns]
+        self.texts = {at: n for n, at in enumerate(at for at, kind in enumerate(self.kinds) if kind == "text")}
+        self._selections = {}
+
+    def __call__(self, n, words, nulls, texts, places):
+        return History(self, n, words, nulls, texts, places)
+
+    def selection(self, names):
+        """How columns of float64 are had: (where each stands, rows to fill with NaN, rows of other kinds); None for texts."""
+        if names not in self._selections:
+            at = [self.names.index(name) if name in self.names else -1 for name in names]
+            kinds = ["missing" if place < 0 else self.kinds[place] for place in at]
+            missing = [row for row, kind in enumerate(kinds) if kind == "missing"]
+            other = [(row, at[row]) for row, kind in enumerate(kinds) if kind in ("whole", "boolean")]
+            self._selections[names] = None if "text" in kinds else (np.maximum(at, 0), missing, other)
+        return self._selections[names]
+
+
+class History:
+    """Rows of one history; equal to the list of dicts (None for a row that is null) that Python's decoder gives.
+
+    Parameters
+    ----------
+    layout : Layout
+    n : int
+        Rows that are not null.
+    words : bytes
+        8 bytes a value, column by column: float64, or int64 (of a text its number in the column's `texts`).
+    nulls : bytes
+        1 where a value is null; a null number is NaN in `words` as well.
+    texts : tuple of tuple of str
+        The different texts of each text column.
+    places : bytes or None
+        Where rows themselves may be null: 1 for each that is not.
+    """
+
+    __slots__ = ("_layout", "_n", "_words", "_nulls", "_texts", "_places", "_rows")
+
+    def __init__(self, layout, n, words, nulls, texts, places):
+        self._layout, self._n, self._words, self._nulls = layout, n, words, nulls
+        self._texts, self._places, self._rows = texts, places, None
+
+    def present(self):
+        """The rows that are not null."""
+        return self if self._places is None else History(self._layout, self._n, self._words, self._nulls, self._texts, None)
+
+    def __len__(self):
+        return self._n if self._places is None else len(self._places)
+
+    def __getitem__(self, place):
+        return self.rows()[place]
+
+    def __iter__(self):
+        return iter(self.rows())
+
+    def __eq__(self, other):
+        return self.rows() == (other.rows() if isinstance(other, History) else other)
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"History({self.rows()!r})"
+
+    def rows(self):
+        """The rows as dicts, made when first asked for."""
+        if self._rows is None:
+            names = self._layout.names
+            found = [dict(zip(names, row)) for row in zip(*map(self.cells, names))] if names else [{} for _ in range(self._n)]
+            if self._places is not None:
+                remaining = iter(found)
+                found = [next(remaining) if there else None for there in self._places]
+            self._rows = found
+        return self._rows
+
+    def cells(self, name):
+        """A column as a list of Python's values, None for null; None throughout where there is no such column."""
+        if name not in self._layout.names:
+            return [None] * self._n
+        at = self._layout.names.index(name)
+        kind = self._layout.kinds[at]
+        values = self._words_as(np.float64 if kind == "number" else np.int64)[at].tolist()
+        nulls = self._nulls[at * self._n : (at + 1) * self._n]
+        if kind == "boolean":
+            values = [value != 0 for value in values]
+        elif kind == "text":
+            texts = self._texts[self._layout.texts[at]] or (None,)
+            values = [texts[value] for value in values]
+        return [None if null else value for value, null in zip(values, nulls)] if any(nulls) else values
+
+    def numbers(self, names):
+        """Columns as float64, shape (names, rows), NaN for null and where there is no such column; None for texts.
+
+        Parameters
+        ----------
+        names : tuple of str
+        """
+        selection = self._layout.selection(names)
+        if selection is None:
+            return None
+        places, missing, other = selection
+        if not self._layout.names:
+            return np.full((len(names), self._n), np.nan)
+        found = self._words_as(np.float64).take(places, axis=0)
+        for row in missing:
+            found[row] = np.nan
+        for row, at in other:
+            found[row] = self._words_as(np.int64)[at]
+            found[row, self._is_null()[at]] = np.nan
+        return found
+
+    def integers(self, names):
+        """Columns of whole numbers without nulls as int64, shape (names, rows), else None."""
+        places = [self._layout.names.index(name) if name in self._layout.names else -1 for name in names]
+        if any(at < 0 or self._layout.kinds[at] != "whole" for at in places) or self._is_null()[places].any():
+            return None
+        return self._words_as(np.int64).take(places, axis=0)
+
+    def meanings(self, name, meaning):
+        """What a column of texts stands for, shape (rows,): `meaning` of each different text, or of None; None for no texts."""
+        at = self._layout.names.index(name) if name in self._layout.names else -1
+        if at < 0 or self._layout.kinds[at] != "text":
+            return None
+        known = np.array([*map(meaning, self._texts[self._layout.texts[at]]), meaning(None)])
+        return known[np.where(self._is_null()[at], len(known) - 1, self._words_as(np.int64)[at])]
+
+    def _words_as(self, dtype):
+        return np.frombuffer(self._words, dtype).reshape(len(self._layout.names), self._n)
+
+    def _is_null(self):
+        return np.frombuffer(self._nulls, np.bool_).reshape(len(self._layout.names), self._n)
+
+
+Sequence.register(History)  # so that fastavro writes it as an array; as a base it would make `isinstance` slow
