@@ -3,12 +3,9 @@
 Tests marked `redis` start a redis-server of their own (from DGL_REDIS_SERVER or PATH) on a Unix socket and a free port.
 """
 
-import os
-import shutil
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -18,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from redis_server import SERVER, Server
 
 from dgl_broker.companions import COUNTERS, Companion, CorruptCompanion, Key, as_stored, open_store, with_batch
 from dgl_broker.companions.codec import HEADER, decode, decode_when, encode
 from dgl_broker.errors import ConfigError
 from dgl_broker.stamps import Stamp
 
-SERVER = os.environ.get("DGL_REDIS_SERVER") or shutil.which("redis-server")
 NORTH_UP = np.array([[-0.2, 0.0], [0.0, 0.2]])
 
 
@@ -410,39 +407,6 @@ def test_a_server_that_sends_a_byte_now_and_then_costs_the_deadline():
     assert closed.wait(5)  # the connection is given up, so nothing waits for the rest
     store.close()
     listener.close()
-
-
-class Server:
-    """A redis-server in a process of its own."""
-
-    def __init__(self, folder, *options):
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.folder, self.options = folder, options
-        self.start()
-
-    def start(self):
-        command = [SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        command += ["--dir", str(self.folder), "--enable-debug-command", "local", *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                if self.client().ping():
-                    return
-            except Exception:  # noqa: BLE001 - not up yet
-                time.sleep(0.02)
-        raise RuntimeError(f"redis-server did not come up on port {self.port}")
-
-    def client(self):
-        import redis
-
-        return redis.Redis.from_url(self.url, protocol=2, socket_timeout=5)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait(10)
 
 
 @pytest.fixture

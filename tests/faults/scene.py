@@ -119,9 +119,15 @@ class Scene:
         self.members.append(InProcess(self.settings, scorer or self.make_scorer()))
         return self.members[-1]
 
-    def start_process(self, *arguments, how=None):
+    def start_configured(self):
+        """A member in this process with the scorer that the configuration asks for."""
+        self.members.append(InProcess(self.settings, None))
+        return self.members[-1]
+
+    def start_process(self, *arguments, how=None, environ=None):
         """A member that is a process; `how` as `faults.member` takes it."""
-        self.members.append(Process(self.folder / f"member{len(self.members)}", self.config, *arguments, how=how))
+        folder = self.folder / f"member{len(self.members)}"
+        self.members.append(Process(folder, self.config, *arguments, how=how, environ=environ))
         return self.members[-1]
 
     def wait_until_read(self, seconds=PATIENCE_S):
@@ -138,9 +144,9 @@ class Scene:
         messages = read_inputs(self.servers, self.inputs)
         return dict(zip(messages, self.make_scorer().score(list(messages.values())), strict=True))
 
-    def count(self, expected=None):
+    def count(self, expected=None, calm=None):
         """`Count` of what became of the inputs."""
-        return count(self.servers, self.topics, self.expected() if expected is None else expected)
+        return count(self.servers, self.topics, self.expected() if expected is None else expected, calm)
 
 
 class InProcess:
@@ -192,11 +198,12 @@ class InProcess:
 class Process(flow.Filter):
     """`dgl-broker run` in a process of its own, with a cheap scorer unless asked otherwise."""
 
-    def __init__(self, folder, config, *arguments, how=None):
+    def __init__(self, folder, config, *arguments, how=None, environ=None):
         self.may_have_ended = False
         self.how = {"scorer": "cheap", **(how or {})}
-        environ = {"PYTHONPATH": os.pathsep.join((str(flow.ROOT), str(TESTS))), "DGL_FAULTS_MEMBER": json.dumps(self.how)}
-        super().__init__(folder, config, *arguments, environ=environ, program=[sys.executable, "-m", "faults.member"])
+        ours = {"PYTHONPATH": os.pathsep.join((str(flow.ROOT), str(TESTS))), "DGL_FAULTS_MEMBER": json.dumps(self.how)}
+        program = [sys.executable, "-m", "faults.member"]
+        super().__init__(folder, config, *arguments, environ=ours | (environ or {}), program=program)
 
     @property
     def has_ended(self):

@@ -27,7 +27,7 @@ def plain(schema):
 
 
 class Registry:
-    """Serves `schemas` (id -> schema) on a loopback port, behind a password where one is given.
+    """Serves `schemas` (id -> schema) on a loopback port, behind a password where one is given; `down` answers 503.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Registry:
         Subject -> list of (id, schema) that were posted.
     """
 
-    def __init__(self, schemas=None, user=None, password=None):
+    def __init__(self, schemas=None, user=None, password=None, port=0):
         self.schemas = dict(schemas or {})
         self.asked, self.subjects = [], {}
         self.down = False
@@ -86,7 +86,7 @@ class Registry:
             def log_message(self, *_):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
