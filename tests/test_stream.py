@@ -31,7 +31,7 @@ from dgl_broker.stream.failures import Failures
 from dgl_broker.stream.run_loop import Rules, RunLoop
 from dgl_broker.stream.sink import Sink
 from dgl_broker.stream.stopping import Stop
-from dgl_broker.stream.topics import Subscription, expand
+from dgl_broker.stream.topics import Subscription, expand, is_of_template
 from dgl_broker.stream.worker import Worker, is_shipped
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -78,6 +78,30 @@ def test_topic_leaves_only_when_it_is_read():
     read.add("ztf_20261121_programid1")
     assert subscription.update(cluster, read.__contains__) == ([], ["ztf_20261121_programid1"])
     assert subscription.at_start == {"ztf_20261121_programid1", "ztf_20261122_programid1"}
+
+
+@pytest.mark.parametrize(
+    ("topic", "is_one"),
+    [
+        ("ztf_20261119_programid1", True),
+        ("ztf_20261119_programid2", False),
+        ("ztf_2026119_programid1", False),
+        ("fixed", False),
+    ],
+)
+def test_name_is_told_to_be_of_a_template_by_the_night_in_it(topic, is_one):
+    assert is_of_template(topic, TEMPLATE) is is_one and not is_of_template(topic, "fixed")
+
+
+def test_night_that_was_begun_is_read_to_its_end_however_long_nobody_ran():
+    begun = {"ztf_20261115_programid1", "ztf_20261116_programid1", "other", "ztf_20261010_programid1"}
+    subscription = Subscription([TEMPLATE, "fixed"], 2, lambda: NOON, begun=lambda: begun)
+    cluster = {"ztf_20261115_programid1", "ztf_20261116_programid1", "ztf_20261122_programid1", "other", "fixed"}
+    assert set(subscription.candidates()) >= begun - {"other"}
+    subscription.update(cluster, {"ztf_20261115_programid1"}.__contains__)
+    assert subscription.held == {"ztf_20261116_programid1", "ztf_20261122_programid1", "fixed"} == subscription.at_start
+    begun.add("ztf_20261114_programid1")
+    assert "ztf_20261114_programid1" not in subscription.candidates()  # asked once, at the start
 
 
 def test_topic_that_is_gone_leaves_though_it_was_not_read():

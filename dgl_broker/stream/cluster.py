@@ -99,6 +99,18 @@ class Cluster:
                 self.failures.failed("kafka", f"committed offsets: {error.args[0].str()}")
         return {}
 
+    def are_read(self, places, committed):
+        """Whether nothing of these partitions is left to read, or to count, behind the offsets that are committed.
+
+        What retention took of a partition that was begun is not read yet: whoever holds it has it to count.
+        """
+        for place in places:
+            low, high = self.watermarks(place)
+            offset = committed.get(place, -1)
+            if offset < high and (low < high or offset >= 0):
+                return False
+        return True
+
     def behind(self, place, position):
         """Messages of a partition after `position`, as far as the last fetch told; None where it told nothing."""
         low, high = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)

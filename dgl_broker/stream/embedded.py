@@ -55,6 +55,10 @@ class EmbeddedKafka:
         call = self._lib.rd_kafka_mock_broker_set_down if down else self._lib.rd_kafka_mock_broker_set_up
         call(self._mock, broker_id)
 
+    def set_round_trip(self, broker_id, milliseconds):
+        """Let a broker answer no sooner than this."""
+        self._lib.rd_kafka_mock_broker_set_rtt(self._mock, broker_id, milliseconds)
+
     def close(self):
         """Stop the brokers; twice is once."""
         if self._mock:
@@ -89,6 +93,7 @@ def _mock_library():
     ]
     for name in ("rd_kafka_mock_broker_set_down", "rd_kafka_mock_broker_set_up"):
         getattr(lib, name).argtypes = [ctypes.c_void_p, ctypes.c_int32]
+    lib.rd_kafka_mock_broker_set_rtt.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int]
     return lib
 
 

@@ -214,10 +214,7 @@ class Source:
         """Whether the group has committed every partition of a topic to its end."""
         places = self.cluster.places([topic])
         committed = self.commits.committed(places, self.timeout_s) if self.member else self.positions
-        if committed is None:
-            return False
-        marks = {place: self.cluster.watermarks(place) for place in places}
-        return all(marks[p][0] == marks[p][1] or committed.get(p, 0) >= marks[p][1] for p in places)
+        return committed is not None and self.cluster.are_read(places, committed)
 
     def _subscribe(self):
         topics = sorted(self.subscription.held)
@@ -315,6 +312,8 @@ class Source:
         self.expired += lost
         self.positions[place] = low
         self._go_to(place, low)
+        if lost and self.member and place not in self._hand.first:
+            self.commits.commit({place: low})  # it is counted: whoever comes next begins here
 
     def _go_to(self, place, offset):
         """Read a held partition on from an offset; unlike `seek` also where fetching has stopped."""

@@ -4,6 +4,7 @@ No regular expression over all topics: ZTF's brokers keep announcing old, empty 
 """
 
 from datetime import UTC, datetime, timedelta
+from string import Formatter
 
 from dgl_broker.topic_names import is_template
 
@@ -23,6 +24,16 @@ def expand(topics, nights, now):
     return list(dict.fromkeys(names))
 
 
+def is_of_template(topic, template):
+    """Whether a template with some night in it gives this topic's name."""
+    parts = Formatter().parse(template) if is_template(template) else ()
+    form = "".join(literal.replace("%", "%%") + (spec or "") for literal, _, spec, _ in parts)
+    try:
+        return bool(form) and template.format(night=datetime.strptime(topic, form)) == topic
+    except ValueError:
+        return False
+
+
 class Subscription:
     """The topics held, as they come and as they are read to their end.
 
@@ -35,13 +46,17 @@ class Subscription:
         () -> aware datetime.
     at_start : collection of str, optional
         Topics that existed at the start, where that was not now: of a worker that was started anew.
+    begun : callable, optional
+        () -> topics that the group has begun to read. Those of a template are held too until they are read: a filter that was
+        down for longer than `nights` would leave out what it had not read of the last night before.
     """
 
-    def __init__(self, topics, nights, clock=None, at_start=None):
+    def __init__(self, topics, nights, clock=None, at_start=None, begun=None):
         self.topics = list(topics)
         self.nights = nights
         self.clock = clock or (lambda: datetime.now(UTC))
         self.held = set()
+        self._begun = begun or (lambda: ())
         self.at_start = None if at_start is None else frozenset(at_start)
 
     @property
@@ -55,6 +70,9 @@ class Subscription:
 
     def candidates(self):
         """Names to ask the cluster about: those wanted and those held."""
+        if self.rolls and self._begun is not None:
+            self.held |= {topic for topic in self._begun() if any(is_of_template(topic, t) for t in self.topics)}
+            self._begun = None
         return sorted({*self.wanted(), *self.held})
 
     def update(self, existing, is_read):

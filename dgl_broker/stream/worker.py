@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from functools import partial
 from pathlib import Path
 
 from dgl_broker import __version__
@@ -12,6 +13,7 @@ from dgl_broker.observe.health import serve
 from dgl_broker.outputs.avro import make_form
 from dgl_broker.outputs.publish import CANDIDATES, DEAD_LETTERS, SCORES, Provenance, Publisher
 from dgl_broker.settings import parse_start
+from dgl_broker.stream.begun import begun_topics
 from dgl_broker.stream.clients import make_producer
 from dgl_broker.stream.delivery import AtLeastOnce, DryRun, ExactlyOnce, transactional_id
 from dgl_broker.stream.failures import Failures
@@ -220,10 +222,11 @@ class Worker:
 
     def _source(self, failures, until_eof, member, at_start):
         s = self.settings
+        begun = partial(begun_topics, s.kafka, s.group_id, s.service.timeout_s) if member else None
         return Source(
             s.kafka,
             s.group_id,
-            Subscription(s.input.topics, s.input.nights, at_start=at_start),
+            Subscription(s.input.topics, s.input.nights, at_start=at_start, begun=begun),
             failures,
             parse_start(s.input.start),
             until_eof,

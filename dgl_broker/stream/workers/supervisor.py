@@ -9,11 +9,13 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from dgl_broker.errors import DglError
 from dgl_broker.observe.health import serve
 from dgl_broker.observe.log import HideSecrets
 from dgl_broker.settings import parse_start
+from dgl_broker.stream.begun import begun_topics
 from dgl_broker.stream.failures import Failures
 from dgl_broker.stream.source import Source
 from dgl_broker.stream.topics import Subscription
@@ -119,7 +121,8 @@ class Supervisor:
         """Find the topics and apply the start, once and before there are members: a worker that is started anew goes on."""
         s = self.settings
         failures = Failures(s.service.max_failures, self.stop)
-        subscription = Subscription(s.input.topics, s.input.nights)
+        begun = partial(begun_topics, s.kafka, s.group_id, s.service.timeout_s)
+        subscription = Subscription(s.input.topics, s.input.nights, begun=begun)
         start = parse_start(s.input.start)
         source = Source(s.kafka, s.group_id, subscription, failures, start, until_eof, timeout_s=s.service.timeout_s)
         try:
