@@ -1,7 +1,7 @@
 """A storm of kills: members of one group are killed at random moments, others join and leave, and every input is counted.
 
-`python -m faults.storm --kills 100 --alerts 25000` (in `tests/`) runs the long one on a Kafka of its own, with real packets
-and the real scorer, and writes its result where `--results` says.
+`python -m faults.storm` (in `tests/`) is the long one: 100 kills over 25,000 real packets, with the real scorer, on a Kafka of
+its own or on that of DGL_TEST_KAFKA. It writes its result to the folder that DGL_FAULTS_RESULTS names.
 """
 
 import argparse

@@ -1,0 +1,32 @@
+"""Every fault in its long form: `python -m faults.long` in `tests/`, or `tox run -e faults`.
+
+Results go to `docs/reliability/`, what was said to `docs/reliability/long.log`, and the page is written from them.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILES = ("test_members.py", "test_cluster.py", "test_services.py")
+
+
+def main(arguments):
+    """Run it; pytest's exit code. `arguments` go to pytest, such as `-k disk_full`."""
+    results = ROOT / "docs/reliability"
+    environ = {**os.environ, "DGL_FAULTS": "long", "DGL_FAULTS_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-v", "--durations=0", "-p", "no:cacheprovider", *arguments]
+    command += [str(Path(__file__).parent / name) for name in FILES]
+    with open(results / "long.log", "a" if arguments else "w", encoding="utf-8") as log:
+        running = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            log.write(line.replace(str(ROOT) + "/", ""))
+        code = running.wait()
+    subprocess.run([sys.executable, str(ROOT / "docs/reliability.py")], check=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
