@@ -6,7 +6,7 @@ Only `survey`, `kafka.bootstrap.servers` and `input.topics` must be given.
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
@@ -305,5 +305,6 @@ class Settings(Section):
         hidden = (self.input.schemas_password, self.output.registry_password, self.reports.webhook_token)
         found += [s.get_secret_value() for s in hidden if s]
         urls = (self.companions.url, self.input.schemas, self.output.registry, self.reports.webhook)
-        found += [password_in_url(u) for u in urls if u]
+        in_urls = [password_in_url(u) for u in urls if u]
+        found += [form for secret in in_urls if secret for form in (secret, unquote(secret))]
         return [secret for secret in found if secret]

@@ -9,6 +9,7 @@ from dgl_broker.stream.clients import make_client, producer_conf
 
 log = logging.getLogger(__name__)
 PRODUCER_DEFAULT_BYTES = 1_000_000  # librdkafka's message.max.bytes
+CONNECTION = ("bootstrap.", "security.", "sasl.", "enable.sasl.", "ssl.", "enable.ssl.", "client.", "socket.", "https.")
 
 
 def largest_message(kafka, topic, timeout_s):
@@ -19,7 +20,7 @@ def largest_message(kafka, topic, timeout_s):
     """
     conf = producer_conf(kafka)
     limit = int(conf.get("message.max.bytes", PRODUCER_DEFAULT_BYTES))
-    shared = {k: v for k, v in conf.items() if k.startswith(("bootstrap.", "security.", "sasl.", "ssl.", "client.", "socket."))}
+    shared = {k: v for k, v in conf.items() if k.startswith(CONNECTION)}
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     try:
         client = make_client(AdminClient, shared)  # by name: the answer needs it alive
