@@ -9,7 +9,7 @@ from dgl_broker.archive.score_columns import ScoreColumns, Words, read_score_col
 from dgl_broker.errors import ConfigError
 from dgl_broker.evaluation.labels import LENSED_SN, read_labels
 from dgl_broker.nights import UNKNOWN, nights_of
-from dgl_broker.selection.filter_files import SCORE_RANGES
+from dgl_broker.selection.filter_files import SCORE_RANGES, SURVEYS
 from dgl_broker.tune.beside import injected_labels, share_replayed
 
 SHADOW = "shadow_"
@@ -258,12 +258,14 @@ def _objects(object_id, first, survey, alert_id):
 def _nights(mjd_tai, survey):
     night, names = np.full(len(mjd_tai), -1, np.int32), {}
     for code, word in enumerate(survey.words):
-        rows = np.flatnonzero((survey.code == code) & np.isfinite(mjd_tai))
+        rows = np.flatnonzero((survey.code == code) & np.isfinite(mjd_tai)) if word in SURVEYS else []
+        if not len(rows):
+            continue
         # UTC's whole seconds are TAI's: a night ends with one, so that its middle speaks for all of it.
         second, at = np.unique(np.floor(mjd_tai[rows] * SECONDS_A_DAY), return_inverse=True)
         text, into = np.unique(nights_of(word, (second + 0.5) / SECONDS_A_DAY), return_inverse=True)
-        codes = np.array([names.setdefault(t, len(names)) if t != UNKNOWN else -1 for t in text.tolist()] or [-1], np.int32)
-        night[rows] = codes[into][at] if len(rows) else -1
+        codes = np.array([names.setdefault(t, len(names)) if t != UNKNOWN else -1 for t in text.tolist()], np.int32)
+        night[rows] = codes[into][at]
     order = sorted(names)
     place = np.array([order.index(n) for n in names] + [-1], np.int32)
     return place[night], tuple(order)
