@@ -63,7 +63,10 @@ def measure(stamp, survey):
     padded = np.pad(np.where(stamp.valid, stamp.pixels - level, 0), reach)
     window = padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1]
     views = np.lib.stride_tricks.sliding_window_view(window, (2 * HALF + 1, 2 * HALF + 1))
-    snr = float(np.abs((views * _KERNELS[survey]).sum(axis=(2, 3))).max() / noise)
+    with np.errstate(over="ignore"):
+        snr = float(np.abs((views * _KERNELS[survey]).sum(axis=(2, 3))).max() / noise)
+    if not np.isfinite(snr):
+        return None  # what noise there is is subnormal: constant but for some pixels
     core = window[1:-1, 1:-1]
     peak = np.unravel_index(np.abs(core).argmax(), core.shape)
     around = window[peak[0] : peak[0] + 3, peak[1] : peak[1] + 3] * np.sign(core[peak])

@@ -19,6 +19,8 @@ CARD, BLOCK = 80, 2880  # bytes, FITS standard 4.0 section 3
 MAX_SIDE = 256  # px; the largest LSST stamp is 102 px, and a batch holds the stamps of some hundred alerts at once
 MAX_HEADER_BLOCKS = 8
 MAX_INFLATED = 1_000_000  # bytes; a ZTF stamp is 20,160, an LSST one of 102 px with its variance and PSF 170,000
+MAX_PIXEL = 1e15  # nJy (magnitude -6) or counts: beyond, a pixel is no measurement, and sums of squares would overflow
+MAX_STRETCH = 10.0  # how much longer than wide a pixel may be
 KINDS = ("science", "template", "difference")
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -35,9 +37,9 @@ WANTED = frozenset(
 class Stamp:
     """One cutout on its own pixel grid.
 
-    `pixels` (H, W) float32, 0 where not `valid`; `valid` (H, W) bool; `matrix` (2, 2) arcsec per pixel, so that
-    (east, north) = matrix @ (dx, dy); `x0`, `y0` the alert's place, 0-based pixels, x along the columns. `in_njy` tells
-    whether pixels are nJy (False where the survey gives no zero point: then only shape and noise mean something).
+    `pixels` (H, W) float32, 0 where not `valid`; `valid` (H, W) bool, where finite and not absurd; `matrix` (2, 2) arcsec per
+    pixel, so that (east, north) = matrix @ (dx, dy); `x0`, `y0` the alert's place, 0-based pixels, x along the columns.
+    `in_njy` is False where the survey gives no zero point: then only shape and noise mean something.
     """
 
     pixels: np.ndarray
@@ -213,8 +215,13 @@ def _matrix(cards):
         raise PacketError("stamp_header", "FITS header has neither PC nor CD matrix, and the survey states no scale")
     m = [[3600.0 * value for value in row] for row in m]
     area = abs(m[0][0] * m[1][1] - m[0][1] * m[1][0])
+    stretch = sum(v * v for row in m for v in row) / area if area > 0 else math.inf  # a + 1 / a where a times as long
     if not (1e-4 < area < 1e4):
         raise PacketError("stamp_header", f"FITS matrix has pixels of {area:.3g} arcsec^2, expected 1e-4 to 1e4")
+    if not stretch < MAX_STRETCH + 1.0 / MAX_STRETCH:
+        raise PacketError(
+            "stamp_header", f"FITS matrix has pixels {stretch:.3g} times as long as wide, at most {MAX_STRETCH:g}"
+        )
     return np.array(m)
 
 
@@ -248,7 +255,8 @@ def read_stamp(data, kind, cutouts, max_bytes=MAX_INFLATED):
         return None
     to_njy = cutouts.to_njy[KINDS.index(kind)]
     in_njy = math.isfinite(to_njy)
-    pixels, valid, any_light, cards = _clean_image(data, to_njy if in_njy else 1.0, math.inf, max_bytes)
+    limit = MAX_PIXEL / (max(1.0, abs(to_njy)) if in_njy else 1.0)
+    pixels, valid, any_light, cards = _clean_image(data, to_njy if in_njy else 1.0, limit, max_bytes)
     height, width = pixels.shape
     if cutouts.pixel_scale_arcsec is None:
         matrix = _matrix(cards)

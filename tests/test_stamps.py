@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 
+import fastavro
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -13,6 +14,8 @@ from make_alerts import fits_bytes, gaussian, wcs_cards
 from dgl_broker.alert import Cutouts
 from dgl_broker.errors import PacketError
 from dgl_broker.stamps import inflate, read_fits_image, read_stamp
+from dgl_broker.surveys import read_alert
+from dgl_broker.wire import decode
 
 pytestmark = pytest.mark.usefixtures("decoder")
 
@@ -137,6 +140,47 @@ def test_nan_pixels_are_masked_and_zero_planes_missing():
     assert read_stamp(fits_bytes(np.zeros((63, 63), np.float32), True), "science", ZTF) is None
     assert read_stamp(fits_bytes(np.full((63, 63), np.nan, np.float32), True), "science", ZTF) is None
     assert read_stamp(None, "science", ZTF) is None and read_stamp(b"", "science", ZTF) is None
+
+
+@pytest.mark.parametrize("absent", [np.finfo(np.float32).max, -3e38, 1e30, np.inf])
+def test_pixels_of_absurd_size_are_masked(absent):
+    image = gaussian(63, 31, 31)
+    image[40:, 50] = absent
+    for kind in ("science", "template", "difference"):
+        stamp = read_stamp(fits_bytes(image, True), kind, ZTF)
+        assert not stamp.valid[40:, 50].any() and stamp.valid.sum() == 63 * 63 - 23
+        assert np.abs(stamp.pixels).max() < 7e4
+
+
+def test_ztf_writes_the_least_float_where_its_template_has_no_data(shared):
+    # So in 2 of the 324 alerts collected, just where the science stamp of the same alert has NaN.
+    name = "ZTF18acyizaa.1703222170415010089.ztf_20210831_programid1.avro"
+    data = (shared / "data/alerts/ztf/v3_3_survey_mix" / name).read_bytes()
+    record = next(fastavro.reader(io.BytesIO(data)))
+    template, science = (
+        np.frombuffer(gzip.decompress(record[f"cutout{which}"]["stampData"]), ">f4", 63 * 63, 2880).reshape(63, 63)
+        for which in ("Template", "Science")
+    )
+    absent = np.isnan(science)
+    assert absent.sum() == 876 and (template[absent] == np.finfo(np.float32).min).all()
+    alert = read_alert(decode(data))
+    assert np.array_equal(read_stamp(alert.cutouts.template, "template", alert.cutouts).valid, ~absent)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"PC1_1": 1e300, "PC2_2": 1e-300},
+        {"PC1_1": 2e5, "PC2_2": 2e-13},
+        {"PC1_1": 1e-4, "PC1_2": 1e-4, "PC2_1": 1e-4, "PC2_2": 1.01e-4},
+        {"PC1_1": 0.0, "PC1_2": 0.0},
+        {"CDELT1": 1e308, "CDELT2": 1e308},
+    ],
+)
+def test_matrix_that_no_camera_has_is_refused(cards):
+    with pytest.raises(PacketError, match="FITS matrix has pixels") as caught:
+        read_stamp(fits_bytes(gaussian(30, 14, 14), **(wcs_cards(30.0) | cards)), "difference", LSST)
+    assert caught.value.reason == "stamp_header"
 
 
 def test_units_follow_the_zero_point_and_the_sign():

@@ -21,6 +21,11 @@ def _header_bytes(value):
     return value.encode() if isinstance(value, str) else value
 
 
+def _writable(text):
+    """Text that UTF-8 can hold: JSON, and so a schema, may spell halves of surrogate pairs, and an error may quote them."""
+    return text if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
 def dead_letter_record(outcome, survey, bundle_sha256=None, now_ms=None):
     """One dead-lettered outcome as a dict with the fields of `schemas/dead_letter.avsc`.
 
@@ -39,8 +44,8 @@ def dead_letter_record(outcome, survey, bundle_sha256=None, now_ms=None):
     return {
         "survey": survey,
         "reason": outcome.reason or "unknown",
-        "error": outcome.error or "",
-        "traceback": outcome.traceback,
+        "error": _writable(outcome.error or ""),
+        "traceback": _writable(outcome.traceback),
         "topic": message.topic if message.topic is not None else message.source,
         "partition": message.partition,
         "offset": message.offset if message.offset is not None else message.source_row,

@@ -17,7 +17,7 @@ from dgl_broker.errors import InputUnavailable, PacketError
 from dgl_broker.observe.summary import AccountsDoNotBalance
 from dgl_broker.outputs.kept import time_text
 from dgl_broker.scores import Outcome
-from dgl_broker.stream.batch import as_message
+from dgl_broker.stream.batch import as_message, message_headers
 from dgl_broker.stream.failures import Failures
 from dgl_broker.stream.reading import RangeReader
 from dgl_broker.stream.redelivery import REPLAYED, LookingBack, own_schemas
@@ -147,7 +147,7 @@ class Audit(LookingBack):
     def _note_score(self, window, message, record):
         place, offset = place_of_score(record)
         bits = STATUS_BITS[record["status"]] | (PASSED if any(v["passed"] for v in record["verdicts"]) else 0)
-        if any(name == REPLAYED for name, _ in _headers(message)):
+        if any(name == REPLAYED for name, _ in message_headers(message)):
             window.note(place, offset, bits | AGAIN)
         else:
             window.note(place, offset, bits, counts=True)
@@ -268,10 +268,3 @@ class _Judge:
 
     def _make(self):
         self.scorer, self.publisher = self.audit.parts(self.closing)
-
-
-def _headers(message):
-    try:
-        return message.headers() or ()
-    except UnicodeDecodeError:
-        return ()

@@ -6,10 +6,7 @@ from dgl_broker.alert import Message
 def as_message(kafka_message):
     """A confluent-kafka message as a `Message`; an absent value (a tombstone) is no bytes."""
     kind, timestamp_ms = kafka_message.timestamp()
-    try:
-        headers = tuple(kafka_message.headers() or ())
-    except UnicodeDecodeError:
-        headers = ()  # a name that is not UTF-8; nothing of ours rests on headers
+    headers = message_headers(kafka_message)
     return Message(
         value=kafka_message.value() or b"",
         topic=kafka_message.topic(),
@@ -19,6 +16,18 @@ def as_message(kafka_message):
         timestamp_ms=timestamp_ms if kind else None,
         headers=headers,
     )
+
+
+def message_headers(kafka_message):
+    """Headers of a confluent-kafka message; none at all where a name is not UTF-8: nothing of ours rests on others' headers.
+
+    To be asked once a message: confluent-kafka (2.16.1) raises SystemError at such a name, and answers a second time with a
+    list that has holes, at which Python crashes.
+    """
+    try:
+        return tuple(kafka_message.headers() or ())
+    except (UnicodeDecodeError, SystemError):
+        return ()
 
 
 class Batch:

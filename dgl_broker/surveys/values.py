@@ -8,6 +8,9 @@ from dgl_broker.errors import PacketError
 from dgl_broker.wire.histories import History
 from dgl_broker.wire.schema_tree import shown
 
+# What is measured of a source has a size between these, in whatever unit; products and quotients of such numbers do not
+# overflow. Beyond, a number is none; nearer to zero it is zero.
+GREATEST, LEAST = 1e30, 1e-30
 EXACT_IN_DOUBLE = 2**53
 INT64 = 2**63
 
@@ -73,14 +76,14 @@ def cells(rows, field):
 
 
 def columns(rows, fields):
-    """Fields of all rows as float64, shape (fields, rows); NaN for null, a missing field and what is no number."""
-    if isinstance(rows, History) and (found := rows.numbers(fields)) is not None:
-        return found
-    values = [cells(rows, field) for field in fields]
-    try:
-        return np.array(values, np.float64).reshape(len(fields), len(rows))
-    except (TypeError, ValueError, OverflowError):
-        return np.array([_column(column) for column in values])
+    """Fields of all rows as float64, shape (fields, rows); NaN for null, a missing field and what is no or an absurd number."""
+    found = rows.numbers(fields) if isinstance(rows, History) else None
+    if found is None:
+        found = np.array([_column(cells(rows, field)) for field in fields]).reshape(len(fields), len(rows))
+    size = np.abs(found)
+    found[size > GREATEST] = np.nan
+    found[size < LEAST] = 0.0
+    return found
 
 
 def _column(values):
