@@ -225,7 +225,8 @@ class Settings(Section):
     filters: list[str] | None = Field(
         None, description="files, or names of shipped filters; by default `lensed_sn_<survey>`; `[]` scores everything"
     )
-    kafka: dict[str, str | int | float | bool] = Field(description="librdkafka's keys, bootstrap.servers among them")
+    # Not shown: passwords are among them, as plain text.
+    kafka: dict[str, str | int | float | bool] = Field(repr=False, description="librdkafka's keys, bootstrap.servers among them")
     input: Input
     output: Output = Output()
     batch: Batch = Batch()

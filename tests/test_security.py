@@ -259,7 +259,8 @@ def test_spilled_files_are_their_owners_alone_whatever_the_umask(tmp_path):
     code = (
         "import os, sys; os.umask(0)\n"
         "from dgl_broker.outputs.deadletters import spill\n"
-        "spill({'value': b'x', 'value_sha256': 'ab', 'key': b'k' * 3000, 'headers': [], 'size': 1}, sys.argv[1])\n"
+        "long = {'key': b'k' * 3000, 'headers': [], 'message_id': 'one'}\n"
+        "spill({'value': b'x', 'value_sha256': 'ab', 'size': 1, **long}, sys.argv[1])\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "spill")], check=True, cwd=ROOT)
     modes = {path.suffix: path.stat().st_mode & 0o777 for path in (tmp_path / "spill").iterdir()}

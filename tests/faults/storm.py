@@ -22,7 +22,8 @@ SEATS = 2
 def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
     """Feed `chunks` of values one by one, and in the time of each kill a member at a random moment, as long as kills are left.
 
-    Every third time the other member leaves in order and a new one joins.
+    Every other kill waits until the group works again, so that it strikes members at work; those between strike a group that may
+    still be sorting itself out. Every third time the other member leaves in order and a new one joins.
 
     Returns
     -------
@@ -37,10 +38,13 @@ def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
         scene.feed(0, values=values)
         if n > kills:
             continue
+        if n > 1 and n % 2:
+            scene.timeline.wait_for(committed + 1, still=scene.nobody_ended_unasked)
         time.sleep(draw.uniform(0.0, longest_s))  # the random moment
         seat = draw.randrange(SEATS)
         seats[seat].kill()
         struck.append(time.monotonic())
+        committed = scene.timeline.committed
         seats[seat] = scene.start_process(how=how)
         tell(f"kill {n} of {kills}, {scene.timeline.committed} of {scene.fed} committed")
         if n % 3 == 0:
@@ -93,7 +97,10 @@ class RealPackets:
 def real_storm(broker, fault, name, folder, delivery, kills, n_alerts, seed, tell=lambda text: None):
     """The storm with real packets and the real scorer: its Result."""
     packets = RealPackets(Path(folder) / "made")
-    with Scene(broker, name, folder, delivery, 8, scorer=packets.scorer, **packets.settings()) as scene:
+    kafka = {"session.timeout.ms": 6000}
+    if delivery == "exactly_once":
+        kafka |= {"transaction.timeout.ms": 10_000, "delivery.timeout.ms": 10_000}
+    with Scene(broker, name, folder, delivery, 8, scorer=packets.scorer, kafka=kafka, **packets.settings()) as scene:
         chunks = shared_out(packets.values(n_alerts), kills + 2)
         recover_s = storm(scene, kills, chunks, 5.0, {"scorer": "real", "stretch_s": 0.1}, seed, tell)
         return Result(fault, delivery, kills, scene.count(), recover_s)

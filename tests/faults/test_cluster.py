@@ -36,14 +36,15 @@ def scenes(cluster, folder, kinds):
         for fault, node in kinds.items():
             for delivery in BOTH:
                 group, transactional = named(cluster, f"{fault}-{delivery}-{folder.name}", node)
-                more = {"transactional.id": transactional} if delivery == "exactly_once" else {}
+                exactly = {"transactional.id": transactional, "transaction.timeout.ms": 10_000, "delivery.timeout.ms": 10_000}
+                more = exactly if delivery == "exactly_once" else {}
                 scene = Scene(cluster, group, folder / f"{fault}-{delivery}", delivery, N_PARTITIONS, kafka=more)
                 made[fault, delivery] = open_scenes.enter_context(scene)
         for scene in made.values():
             scene.feed(150)
             scene.start_thread()
         for scene in made.values():
-            scene.timeline.wait_for(1)
+            scene.supervise()
         yield made
 
 
@@ -52,9 +53,10 @@ def finished(made, at):
     out = {}
     for (fault, delivery), scene in made.items():
         scene.feed(150)
-        scene.wait_until_read()
+        scene.supervise()
         scene.members[0].stop()
-        out[fault, delivery] = Result(fault, delivery, 1, scene.count(), [scene.timeline.recovery_s(at)])
+        notes = {"ended and started again": scene.started_again}
+        out[fault, delivery] = Result(fault, delivery, 1, scene.count(), [scene.timeline.recovery_s(at)], notes)
     return out
 
 

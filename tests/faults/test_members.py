@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+from kafka import flow
 from kafka.broker import free_ports
 from kafka.flow import PATIENCE_S
 
@@ -28,8 +29,9 @@ def sigkill(broker, name, folder, delivery):
     seed = zlib.crc32(name.encode())
     if FORM == "long":
         return real_storm(broker, "sigkill", name, folder, delivery, 20, 5000, seed)
-    kills = 4
-    with Scene(broker, name, folder, delivery, 8) as scene:
+    kills = 3
+    exactly = {"transaction.timeout.ms": 10_000, "delivery.timeout.ms": 10_000}
+    with Scene(broker, name, folder, delivery, 8, kafka=exactly if delivery == "exactly_once" else {}) as scene:
         recover_s = storm(scene, kills, shared_out(cheap.values(0, 600), kills + 2), 1.5, {"stretch_s": 0.05}, seed)
         return Result("sigkill", delivery, kills, scene.count(), recover_s)
 
@@ -57,8 +59,12 @@ def rebalance(broker, name, folder, delivery):
         return result
 
 
+SHORT_MS = 5000  # of a transaction, where it is to time out
+
+
 def stalled(broker, name, folder, delivery, fault="stalled", step="outcomes"):
-    with Scene(broker, name, folder, delivery) as scene:
+    exactly = {"transaction.timeout.ms": SHORT_MS, "delivery.timeout.ms": SHORT_MS}
+    with Scene(broker, name, folder, delivery, kafka=exactly if delivery == "exactly_once" else {}) as scene:
         scene.feed(200)
         first = scene.start_process(how={"stop_after": step, "stop_at": 2})
         first.wait_until_stopped()
@@ -66,6 +72,8 @@ def stalled(broker, name, folder, delivery, fault="stalled", step="outcomes"):
         scene.feed(100)
         second = scene.start_process()
         scene.wait_until_read()
+        for topic in scene.topics.values():
+            flow.wait_for_open_transactions(scene.servers, topic)  # until that of the first is given up
         first.may_have_ended = True  # what is fenced for good ends, and says so
         first.signal(signal.SIGCONT)
         deadline = time.monotonic() + PATIENCE_S
