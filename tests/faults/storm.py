@@ -22,8 +22,8 @@ SEATS = 2
 def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
     """Feed `chunks` of values one by one, and in the time of each kill a member at a random moment, as long as kills are left.
 
-    Every other kill waits until the group works again, so that it strikes members at work; those between strike a group that may
-    still be sorting itself out. Every third time the other member leaves in order and a new one joins.
+    Every other kill waits until the group works again, so that it strikes members at work; those between strike a group that
+    may still be sorting itself out. Every third time the other member leaves in order and a new one joins.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
     seats = [scene.start_process(how=how) for _ in range(SEATS)]
     scene.feed(0, values=chunks[0])
     scene.timeline.wait_for(1)
-    struck = []
+    struck, committed = [], 0
     for n, values in enumerate(chunks[1:], start=1):
         scene.feed(0, values=values)
         if n > kills:
