@@ -98,6 +98,7 @@ setup(
             *TUNE,
         ],
         "lint": ["ruff>=0.6"],
+        "docs": ["mkdocs>=1.6,<2"],
     },
     entry_points={"console_scripts": ["dgl-broker=dgl_broker.cli:main"]},
     classifiers=[
