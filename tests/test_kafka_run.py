@@ -228,39 +228,6 @@ def framed(kafka, topic, registry):
     return out
 
 
-@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_killed_members_lose_nothing(kafka, ztf, start, delivery):
-    folder, templates, _, direct = ztf
-    name, n = f"killed-{delivery}", 1500
-    kafka.create_topic(f"{name}.in", N_PARTITIONS)
-    config = configuration(folder, kafka, name, delivery=delivery, output={"refused": "all"}, batch={"max_alerts": 32})
-    flow.produce(kafka.bootstrap_servers, f"{name}.in", inputs(templates, n), N_PARTITIONS)
-    for attempt in range(3):
-        one = start(f"killed{attempt}", config)
-        one.wait_for("holding 8")
-        before = committed_sum(kafka, name)
-        # In the middle of the work: some batches after the partitions came.
-        wait_for_commits(kafka, name, before + 100)
-        one.process.kill()
-        one.process.wait(20)
-    last = start("last", config, "--until-eof")
-    assert last.wait() == 0, last.log
-    assert committed_sum(kafka, name) == n if delivery == "at_least_once" else committed_sum(kafka, name) >= n
-    twice = check_outputs(kafka, name, direct, n, refused_published=True)
-    assert delivery == "at_least_once" or twice == 0
-
-
-def committed_sum(kafka, name):
-    return sum(max(0, o) for o in flow.committed(kafka.bootstrap_servers, name, f"{name}.in").values())
-
-
-def wait_for_commits(kafka, name, at_least):
-    deadline = time.monotonic() + 60
-    while committed_sum(kafka, name) < at_least:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_second_signal_leaves_at_once_and_loses_nothing(kafka, ztf, start):
     folder, templates, _, direct = ztf
     name, n = "twosignals", 300

@@ -407,27 +407,6 @@ def kafka_topics(worker):
     return {labels[0] for labels in worker.watch.metrics._rows.get("dgl_lag", ())}
 
 
-def test_topic_that_is_deleted_costs_the_others_nothing(run, kafka, monkeypatch):
-    monkeypatch.setattr("dgl_broker.stream.source.REFRESH_S", 0.3)
-    one = run(1)
-    kafka.create_topic("dies", 1)
-    one.settings.input.topics.append("dies")
-    scorer, stop = FakeScorer(), Stop()
-    worker = Worker(one.settings, stop, scorer=scorer)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    feed(one, 0, 5, 1, topic="dies")
-    feed(one, 0, 5, 1)
-    wait_until(lambda: len(scorer.seen) == 10)
-    kafka.delete_topic("dies")
-    time.sleep(1)
-    feed(one, 5, 5, 1)
-    wait_until(lambda: len(scorer.seen) == 15)
-    stop.ask()
-    thread.join(30)
-    assert worker.summary()["consumed"] == 15
-
-
 def test_readiness_and_metrics_of_a_running_filter(run):
     import json
     import urllib.request
@@ -464,26 +443,6 @@ def test_missing_topic_is_an_unavailable_input(run):
     one = run(0)
     with pytest.raises(InputUnavailable, match=r"missing_topic_is_an_unavailable_input.in: not on the cluster"):
         one()
-
-
-def test_broker_that_is_stopped_and_started_costs_nothing(own_kafka, tmp_path):
-    broker = own_kafka()
-    broker.create_topic("outage.in", 2)
-    one = Run(broker, "outage", tmp_path, service={"timeout_s": 5.0})
-    feed(one, 0, 100)
-    stop, scorer = Stop(), FakeScorer()
-    worker = Worker(one.settings, stop, scorer=scorer)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    wait_until(lambda: worker.watch.accounts.consumed == 100)
-    broker.kill()
-    time.sleep(1)
-    broker.start()
-    feed(one, 100, 100)
-    wait_until(lambda: worker.watch.accounts.consumed >= 200)
-    stop.ask()
-    thread.join(30)
-    assert set(one.scored_ids()) == {i for i in range(200) if i % 5 in (0, 1, 3)}
 
 
 def test_broker_that_stays_away_ends_the_run(own_kafka, tmp_path):
