@@ -40,6 +40,10 @@ version = next(
     line.split('"')[1] for line in (here / "dgl_broker/__init__.py").read_text().splitlines() if line.startswith("__version__")
 )
 
+# Each host's own package; tests/hosts has the versions that were tried. Not to be combined: their pins differ.
+HOSTS = {
+    "ampel": ["ampel-core>=0.10.4", "ampel-interface>=0.10.4", "ampel-alerts>=0.10.1"],
+}
 SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
 TUNE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "plotly>=6.0"]
 SIM = ["scipy>=1.11", "lenstronomy>=1.12", "sncosmo>=2.11", "speclite>=0.20"]
@@ -57,6 +61,7 @@ setup(
     package_data={
         "": ["*.json", "*.css"],
         "dgl_broker.tune": ["page/*"],
+        "dgl_broker.hosts": ["*/*.yml"],
         "dgl_broker": ["bundles/*/*"],
         "dgl_broker.schemas": ["*.avsc", "*/*.avsc", "*.md"],
         "dgl_broker.filters": ["*.yaml"],
@@ -83,6 +88,7 @@ setup(
     extras_require={
         "redis": ["redis>=5.0"],
         "serve": SERVE,
+        **HOSTS,
         "tune": TUNE,
         "test": [
             "pytest>=8",

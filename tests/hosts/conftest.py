@@ -1,0 +1,68 @@
+"""What tests of adapters share: real alerts that the filter has scored, and the service that answers from them."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ALERTS = HERE.parent / "data/alerts"
+START_S = 300.0  # two bundles are loaded, and a busy machine takes its time
+
+
+def main_python():
+    """The interpreter that has this package with all it needs: this one, or the one that DGL_MAIN_PYTHON names."""
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("lmdb"):
+        return sys.executable
+    named = os.environ.get("DGL_MAIN_PYTHON")
+    if not named or not Path(named).exists():
+        pytest.skip("neither this environment nor DGL_MAIN_PYTHON has the package with all it needs, to run the filter")
+    return named
+
+
+class Stage:
+    """A running `stage.py`: `url` of the service, `kafka`, and `published`, survey -> {alert id: record}."""
+
+    def __init__(self, told):
+        self.url, self.kafka = told["url"], told["kafka"]
+        self.published = {s: {int(r["alert_id"]): r for r in found} for s, found in told["published"].items()}
+
+
+@pytest.fixture(scope="session")
+def alert_files():
+    """Files of real alerts: the shared ones where they are at hand, else those of the repository."""
+    shared = os.environ.get("DGL_SHARED")
+    if not shared:
+        return sorted(ALERTS.glob("*.avro"))
+    folder = Path(shared) / "data/alerts"
+    return sorted([*folder.glob("ztf/v*/*.avro"), *folder.glob("lsst/confluent*/*.avro")])
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory, alert_files):
+    """Real alerts through the real filter, and the service over its scores, in a process of their own (or in the one that
+    wrote the file DGL_TEST_STAGE).
+    """
+    if os.environ.get("DGL_TEST_STAGE"):
+        yield Stage(json.loads(Path(os.environ["DGL_TEST_STAGE"]).read_text()))
+        return
+    folder = tmp_path_factory.mktemp("stage")
+    out, log = folder / "stage.json", folder / "log.txt"
+    command = [main_python(), str(HERE / "stage.py"), str(out), *map(str, alert_files)]
+    with open(log, "wb") as said:
+        environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, env=environ)
+    try:
+        deadline = time.monotonic() + START_S
+        while not out.exists() or not out.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield Stage(json.loads(out.read_text()))
+    finally:
+        process.stdin.close()
+        process.wait(60)
