@@ -27,20 +27,20 @@ def navigation(names):
 
 
 def pages_of(nav):
-    return [page for entry in nav for page in (next(iter(entry.values())) if isinstance(entry, dict) else [entry])]
+    return [page for entry in nav for pages in entry.values() for page in ([pages] if isinstance(pages, str) else pages)]
 
 
 def test_every_page_is_in_the_navigation_once():
     names = [p.relative_to(DOCS).as_posix() for p in PAGES]
     nav = navigation(names)
-    assert sorted(pages_of(nav)) == sorted(names) and nav[0] == "index.md"
+    assert sorted(pages_of(nav)) == sorted(names) and nav[0] == {"Home": "index.md"}
     assert next(iter(nav[1])) == "Operate"
 
 
 def test_page_that_nobody_planned_is_in_the_navigation_too():
     nav = navigation(["index.md", "operating.md", "zebra.md", "hosts/new_broker.md", "odd/folder/page.md"])
-    other, more = {"Other hosts": ["hosts/new_broker.md"]}, {"More": ["odd/folder/page.md", "zebra.md"]}
-    assert nav == ["index.md", {"Operate": ["operating.md"]}, other, more]
+    other, more = {"Hosts": ["hosts/new_broker.md"]}, {"More": ["odd/folder/page.md", "zebra.md"]}
+    assert nav == [{"Home": "index.md"}, {"Operate": ["operating.md"]}, other, more]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(DOCS).as_posix())

@@ -1,23 +1,14 @@
 """The site's navigation from the pages that there are: known ones in groups, any other under its folder or "More"."""
 
 GROUPS = {
-    "Operate": [
-        "operating",
-        "configuration",
-        "filters",
-        "reports",
-        "metrics",
-        "deadletters",
-        "reliability",
-        "scaling",
-        "companions",
-    ],
-    "Validate and tune": ["replay", "explain", "validate", "tune"],
-    "Other hosts": ["serve", "hosts/index", "hosts/README"],
-    "What it is worth": ["results", "results_ztf", "results/README"],
-    "How it is built": ["design", "training", "simulation"],
+    "Operate": ["operating", "configuration", "filters", "reports", "metrics", "deadletters", "companions"],
+    "Validate": ["replay", "validate", "explain", "tune"],
+    "Holds": ["reliability", "performance", "scaling"],
+    "Hosts": ["hosts/index", "hosts/README", "serve"],
+    "Results": ["results", "results_ztf", "results/README"],
+    "Inside": ["design", "training", "simulation"],
 }
-FOLDERS = {"hosts": "Other hosts", "results": "What it is worth"}
+FOLDERS = {"hosts": "Hosts", "results": "Results"}
 FRONT = "index"
 MORE = "More"
 
@@ -33,7 +24,7 @@ def navigation(names):
     Returns
     -------
     list
-        The front page, then {group: pages}; every page once, titles left to the pages' own headings.
+        {"Home": front page}, then {group: pages}; every page once, titles left to the pages' own headings.
     """
     left = sorted(name.removesuffix(".md") for name in names)
     groups = {title: [page for page in pages if page in left] for title, pages in GROUPS.items()}
@@ -42,7 +33,7 @@ def navigation(names):
         if page not in placed:
             title = FOLDERS.get(page.partition("/")[0], MORE) if "/" in page else MORE
             groups.setdefault(title, []).append(page)
-    front = [f"{FRONT}.md"] if FRONT in left else []
+    front = [{"Home": f"{FRONT}.md"}] if FRONT in left else []
     return front + [{title: [f"{page}.md" for page in pages]} for title, pages in groups.items() if pages]
 
 
