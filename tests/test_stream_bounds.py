@@ -166,7 +166,7 @@ def test_topics_of_a_minute_each_with_a_retention_of_a_second_are_all_accounted_
         wait_until(lambda n=n: len(scorer.seen) == 7 * n)
     wait_until(lambda: topics_held(second) == {topics[-1]})
     stop.ask()
-    thread.join(30)
+    thread.join(90)
     assert [int(m.value.split()[0]) for m in scorer.seen] == [100 * n + i for n in (1, 2, 3) for i in range(7)]
     summary = second.summary()
     assert (summary["consumed"], summary["expired"]) == (21, 20)
@@ -225,7 +225,7 @@ def topics_held(worker):
     return {labels[0] for labels in worker.watch.metrics._rows.get("dgl_lag", ())}
 
 
-def wait_until(holds, seconds=60):
+def wait_until(holds, seconds=120):
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

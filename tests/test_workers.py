@@ -97,6 +97,17 @@ def test_worker_that_never_delivers_is_not_started_for_ever(supervise, tmp_path,
     assert ended.value.exit_code == code and lives(tmp_path, 1) == 2 and (tmp_path / "0.in_order").exists()
 
 
+def test_worker_that_ends_though_nothing_was_to_end_is_started_anew(supervise, tmp_path):
+    stop = Stop()
+    made = supervise([[["exit", 0]], [["wait"]]], stop=stop)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    wait_until(lambda: lives(tmp_path, 0) == 2)
+    stop.ask()
+    thread.join(90)
+    assert made.summary()["worker_restarts"] == {"exit 0": 1} and made.summary()["ended"] == "by a signal"
+
+
 def test_worker_that_delivers_between_its_deaths_is(supervise, tmp_path):
     again = [["deliver", 2], ["die", KILL]]
     made = supervise([again, again, again, [["deliver", 2]]], workers={"max_restarts": 1})
@@ -157,7 +168,7 @@ def test_stop_ends_all_in_order_and_starts_nobody_anew(supervise, tmp_path):
     thread.start()
     wait_until(lambda: lives(tmp_path, 0) == lives(tmp_path, 1) == 1 and made.summary()["consumed"] == 3)
     stop.ask()
-    thread.join(20)
+    thread.join(90)
     assert not thread.is_alive() and {p.name for p in tmp_path.glob("*.in_order")} == {"0.in_order", "1.in_order"}
     assert made.summary()["ended"] == "by a signal"
 
@@ -170,7 +181,7 @@ def test_worker_that_dies_while_all_are_to_end_is_not_started_anew(supervise, tm
     thread.start()
     wait_until(lambda: made.places[0].cause is not None)  # it waits for its time
     stop.ask()
-    thread.join(20)
+    thread.join(90)
     assert not thread.is_alive() and lives(tmp_path, 0) == 1 and made.summary()["worker_restarts"] == {}
 
 
@@ -180,7 +191,7 @@ def test_kill_ends_all_at_once(supervise, tmp_path):
     thread.start()
     wait_until(lambda: lives(tmp_path, 0) == lives(tmp_path, 1) == 1)
     made.kill()
-    thread.join(20)
+    thread.join(90)
     assert not thread.is_alive() and not list(tmp_path.glob("*.in_order"))
 
 
@@ -247,14 +258,14 @@ def test_whole_is_ready_when_every_worker_is_and_one_holds_partitions(supervise,
     thread = threading.Thread(target=made.run)
     thread.start()
     health = made.sums.health
-    wait_until(lambda: health.as_dict()["workers"] and made.sums._states)
+    wait_until(lambda: health.as_dict()["workers"] and made.sums._states and lives(tmp_path, 1) == 1)
     assert not health.as_dict()["bundle"] and not health.ready and health.alive
     made.places[1].process.kill()
     wait_until(lambda: health.ready)
     assert set(health.as_dict()) == {"alive", "ready", "workers", "bundle", "partitions", "schemas"}
     assert "dgl_ready 1.0" in made.sums.metrics.text().decode() and "dgl_workers 2.0" in made.sums.metrics.text().decode()
     stop.ask()
-    thread.join(20)
+    thread.join(90)
 
 
 def test_worker_that_hangs_makes_the_whole_not_alive(supervise):
@@ -335,13 +346,15 @@ def test_killed_worker_costs_nothing_and_the_sums_are_exact(kafka, place):
     values = [v[: len(v) // 2] if i % 97 == 0 else v for i, v in ((i, templates.packet(i)) for i in range(n))]
     kafka.create_topic(f"{name}.in", 8)
     one = place(name, "--workers", "2", delivery="exactly_once", metrics={"port": port})
-    wait_until(lambda: one.log.count("given 4 partitions") == 2 or "given 8 partitions" in one.log and "given 4" in one.log, 60)
+    wait_until(
+        lambda: one.log.count("given 4 partitions") == 2 or "given 8 partitions" in one.log and "given 4" in one.log, 120
+    )
     flow.produce(kafka.bootstrap_servers, f"{name}.in", values, 8)
-    wait_until(lambda: committed(kafka, name) >= 50, 60)
+    wait_until(lambda: committed(kafka, name) >= 50, 120)
     victim = int(re.search(r"worker 1 \(process (\d+)\) started", one.log)[1])
     os.kill(victim, signal.SIGKILL)
     one.wait_for("worker 1 is started anew")
-    wait_until(lambda: page(port)["dgl_consumed_total"] >= n, 90)
+    wait_until(lambda: page(port)["dgl_consumed_total"] >= n, 120)
     found = page(port)
     assert (
         found["dgl_consumed_total"]
@@ -349,7 +362,7 @@ def test_killed_worker_costs_nothing_and_the_sums_are_exact(kafka, place):
         == found["dgl_scored_total"] + sum_of(found, "dgl_refused_total", "dgl_dead_lettered_total")
     )
     assert found['dgl_worker_restarts_total{cause="SIGKILL"}'] == 1
-    wait_until(lambda: page(port).get("dgl_workers") == 2 and page(port)["dgl_ready"] == 1, 60)
+    wait_until(lambda: page(port).get("dgl_workers") == 2 and page(port)["dgl_ready"] == 1, 120)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
         assert json.load(answer)["workers"] is True
     one.signal(signal.SIGTERM)
@@ -381,15 +394,15 @@ def test_workers_read_to_the_end_and_second_signal_leaves_none_behind(kafka, pla
     two = place(
         "workersleave", "--workers", "2", input={"topics": [f"{name}.in"]}, batch={"max_alerts": 5000, "max_wait_s": 600.0}
     )
-    wait_until(lambda: two.log.count("partitions, holding") >= 2, 60)
+    wait_until(lambda: two.log.count("partitions, holding") >= 2, 120)
     workers = [int(pid) for pid in re.findall(r"worker \d \(process (\d+)\) started", two.log)]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)  # as one that hangs: it would not end in order
     two.signal(signal.SIGTERM)
     two.wait_for("finishing the batch in hand")
     two.signal(signal.SIGTERM)
-    assert two.wait(20) == 128 + signal.SIGTERM
-    wait_until(lambda: not any(is_alive(pid) for pid in workers), 20)
+    assert two.wait(60) == 128 + signal.SIGTERM
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
 
 @pytest.mark.kafka
@@ -425,7 +438,7 @@ def is_alive(pid):
         return False
 
 
-def wait_until(holds, seconds=30):
+def wait_until(holds, seconds=90):
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -191,10 +191,10 @@ class Supervisor:
         """A process has ended: as it was asked to, for good, or so that another takes its place."""
         leaving = self.sums.retire(place.number)
         code, ending = place.process.returncode, self.stop() or self._failure is not None
-        if code == 0:
+        if code == 0 and (ending or self._ends is not None):
             place.finish()
             return
-        place.died()
+        place.died()  # also with 0 where there was no end to come to
         if code in FINAL_CODES and self._failure is None:
             self._failure = WorkersEnded(f"{place.name} ended with exit code {code}: all end", code)
         elif not ending:
