@@ -129,12 +129,25 @@ def _same_point(before, after, threshold, metric):
     k = before.stream(threshold)["passing"]
     if not before.n_stream:
         raise ConfigError(f"{metric}: no real alerts have scores of both bundles")
-    scores = after.ranked.score[after.ok & after.ranked.stream]
-    if k >= len(scores):
-        raise ConfigError(f"{metric}: {k} alerts pass now, the other bundle scores {len(scores)} that the pre-cuts accept")
+    ours, theirs = (one.ranked.score[one.ok & one.ranked.stream] for one in (before, after))
+    if k >= min(len(ours), len(theirs)):
+        raise ConfigError(f"{metric}: {k} alerts pass now, the other bundle scores {len(theirs)} that the pre-cuts accept")
     nights = max(len(before.real_nights), 1)
     kept = k / before.n_stream if metric == "fpr" else k / nights / before.alerts.sampled
-    return kept, rounded(after, float(np.nextafter(scores[k], np.inf)), upwards=True)
+    return kept, rounded(after, _between(threshold, ours, theirs, k), upwards=True)
+
+
+def _between(threshold, ours, theirs, k):
+    """The place among other scores (falling) that a threshold with k scores above it has among ours.
+
+    Between the last that passes and the first that does not, as far along as before: in a tail of a few candidates that gap is
+    wide, and either end of it would be another operating point on the nights to come.
+    """
+    low, new_low = float(ours[k]), float(theirs[k])
+    if k == 0:
+        return new_low + (threshold - low)
+    along = (threshold - low) / (float(ours[k - 1]) - low)
+    return max(new_low + along * (float(theirs[k - 1]) - new_low), float(np.nextafter(new_low, np.inf)))
 
 
 def write_carried(desk, carried, who, why, out=None):

@@ -30,7 +30,7 @@ export function short(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 10 ** digits) return minus(Math.round(value).toLocaleString("en").replace(/,/g, " "));
+  if (size >= 10 ** digits) return minus(Math.round(value).toLocaleString("en").replace(/,/g, "\u202f"));
   if (size < 1e-3) {
     const [front, power] = value.toExponential(1).split("e");
     return minus(`${front.replace(/\.0$/, "")}e${Number(power)}`);

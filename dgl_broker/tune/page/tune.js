@@ -42,6 +42,7 @@ function moveLine(threshold) {
   const old = desk.scale.to(desk.filter.threshold);
   markHistogram(desk.ends, place, old, true);
   $("mark-words").textContent = scoreText(threshold, desk.filter.score_range);
+  $("mark-words").dataset.score = String(threshold);
   $("score").value = String(place);
   if ($("metric").value === "threshold" && document.activeElement !== $("value")) $("value").value = String(threshold);
 }
@@ -332,7 +333,7 @@ async function main() {
   beginDecision(state);
   await begin(state.filters[0].name);
   document.body.dataset.ready = "true";
-  setInterval(watch, WATCH_MS);
+  window.watching = setInterval(watch, WATCH_MS);
 }
 
 main();
