@@ -678,3 +678,15 @@ def test_wrong_configuration_ends_with_2(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["run", "--config", str(config), "--max-alerts", "0"])
     assert ended.value.code == 2
+
+
+def test_call_that_never_comes_back_ends_the_run_and_what_it_raises_is_passed_on():
+    from dgl_broker.stream.delivery import answered
+
+    never = threading.Event()
+    with pytest.raises(ServiceFailed, match=r"no answer within 0\.05 s"):
+        answered(never.wait, 0.05)
+    never.set()
+    assert answered(lambda: 7, 5.0) == 7
+    with pytest.raises(KeyError):
+        answered(lambda: {}["a"], 5.0)

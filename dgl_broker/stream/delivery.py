@@ -5,6 +5,8 @@ partitions to others, and nothing of this batch may be counted on: they read it 
 """
 
 import logging
+import queue
+import threading
 import uuid
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -13,6 +15,36 @@ from dgl_broker.errors import ServiceFailed
 from dgl_broker.stream.commits import MOVING, THROWN_OUT
 
 log = logging.getLogger(__name__)
+LATE_S = 5.0  # a call that is so much later than its own time-out is given up
+
+
+def answered(call, seconds):
+    """What a call returns or raises, if that comes within so many seconds.
+
+    librdkafka's `send_offsets_to_transaction` may outlast its time-out for good when the group's coordinator goes (its issues
+    5456 and 5511). Such a call stays behind in a thread of its own, which no exit waits for.
+
+    Raises
+    ------
+    ServiceFailed
+        If it does not come back.
+    """
+    answer = queue.SimpleQueue()
+
+    def run():
+        try:
+            answer.put((call(), None))
+        except Exception as error:  # noqa: BLE001 - handed to the caller
+            answer.put((None, error))
+
+    threading.Thread(target=run, name="transaction", daemon=True).start()
+    try:
+        value, error = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise ServiceFailed(f"kafka: transaction: no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return value
 
 
 class AtLeastOnce:
@@ -116,7 +148,7 @@ class ExactlyOnce:
         """One step, tried again while librdkafka says that it may be."""
         while True:
             try:
-                return step()
+                return answered(step, self.timeout_s + LATE_S)
             except KafkaException as exception:
                 error = exception.args[0]
                 if error.fatal():

@@ -11,6 +11,7 @@ from faults.scene import Scene
 
 pytestmark = pytest.mark.kafka
 N_PARTITIONS = 3
+SHORT = {"timeout_s": 3.0}  # of an answer: a call that never comes back is then given up after 8 s
 TRIES = 5 if FORM == "long" else 1
 
 
@@ -38,7 +39,7 @@ def scenes(cluster, folder, kinds):
                 group, transactional = named(cluster, f"{fault}-{delivery}-{folder.name}", node)
                 exactly = {"transactional.id": transactional, "transaction.timeout.ms": 10_000, "delivery.timeout.ms": 10_000}
                 more = exactly if delivery == "exactly_once" else {}
-                scene = Scene(cluster, group, folder / f"{fault}-{delivery}", delivery, N_PARTITIONS, kafka=more)
+                scene = Scene(cluster, group, folder / f"{fault}-{delivery}", delivery, N_PARTITIONS, kafka=more, service=SHORT)
                 made[fault, delivery] = open_scenes.enter_context(scene)
         for scene in made.values():
             scene.feed(150)
