@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import requests
 from tune_server import TOKEN
 from tune_tables import BUNDLE, OTHER, columns, write_all, write_filter, write_labels, write_table
 
-from dgl_broker.cli import main
+from dgl_broker.cli import _parser, main
 from dgl_broker.selection import load_filter
 
 ROOT = Path(__file__).parents[1]
@@ -183,3 +184,14 @@ def test_preview_of_all_of_it_over_shipped_filter(tmp_path, capsys):
     assert main(["tune", "preview", "--scores", str(table)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("lensed_sn_ztf") and "ships with the package" in out
+
+
+def test_commands_in_the_documentation_are_the_programs():
+    lines = []
+    for page in ("docs/tune.md", "README.md"):
+        blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.S | re.M)
+        lines += [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    asked = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("dgl-broker tune")]
+    assert len(asked) >= 9
+    for words in asked:
+        _parser("tune").parse_args(words)
