@@ -43,6 +43,7 @@ version = next(
 # Each host's own package; tests/hosts has the versions that were tried. Not to be combined: their pins differ.
 HOSTS = {
     "ampel": ["ampel-core>=0.10.4", "ampel-interface>=0.10.4", "ampel-alerts>=0.10.1"],
+    "antares": ["antares-devkit>=0.11.1"],
 }
 SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
 TUNE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "plotly>=6.0"]
