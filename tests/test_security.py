@@ -183,6 +183,7 @@ def whole(secured, tmp_path_factory):
         scene.wait_until_read()
         texts = {path: _fetch(port, path) for path in ("metrics", "healthz", "readyz")}
         texts["listening"] = Path(f"/proc/{member.process.pid}/net/tcp").read_text()
+        texts |= {str(path): path.read_text() for path in (folder / "status").iterdir()}  # taken away at its end
         member.stop()
         listed = subprocess.run(
             [sys.executable, "-m", "dgl_broker", "deadletters", "list", "--config", str(scene.config)],
@@ -203,7 +204,7 @@ def whole(secured, tmp_path_factory):
             texts[topic] = b"".join(m.value() + repr((m.key(), m.headers())).encode() for m in messages).decode(
                 errors="replace"
             )
-        for path in [*scene.folder.rglob("*"), *(folder / "status").rglob("*")]:
+        for path in scene.folder.rglob("*"):
             if path.is_file():
                 texts[str(path)] = path.read_text(errors="replace")
         yield texts, port, scene
