@@ -28,8 +28,10 @@ def pins():
 
 
 def required():
-    """Names in setup.py, of the package and of its extras."""
-    text = [n.value for n in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(n, ast.Constant)]
+    """Names in setup.py, of the package and its extras, but for the hosts': their pins differ, and none is combined with ours."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    tree.body = [n for n in tree.body if not (isinstance(n, ast.Assign) and n.targets[0].id == "HOSTS")]
+    text = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
     names = [re.fullmatch(r"([A-Za-z][\w.-]*)(\[[\w,]+\])?>=[\d.]+", t) for t in text if isinstance(t, str)]
     return {canonical(one[1]) for one in names if one} - {"python"}
 
