@@ -59,6 +59,8 @@ def measure(stamp, survey):
     noise = 1.4826 * np.median(np.abs(values - level))
     if noise <= 0:
         noise = float(values.std())
+    if noise <= 0:
+        return None  # pixels that differ, but by less than their squares can tell
     reach = HALF + SEARCH
     padded = np.pad(np.where(stamp.valid, stamp.pixels - level, 0), reach)
     window = padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1]

@@ -69,7 +69,8 @@ def _zeros(codec, size):
 def bombs(rng, seed):
     """A block of some kB that inflates to more than a packet may have."""
     codec = rng.choice(CODECS[1:])
-    return container(SCHEMA[seed.survey], [(1, _zeros(codec, rng.choice((1 << 20, (8 << 20) + 1))))], codec.encode())
+    zeros = _zeros(codec, rng.choice((1 << 20, 1 << 20, 1 << 20, (8 << 20) + 1)))
+    return container(SCHEMA[seed.survey], [(1, zeros)], codec.encode())
 
 
 def headers(rng, seed):

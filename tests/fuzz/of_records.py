@@ -114,14 +114,14 @@ def history_shape(rng, survey, record):
         elif kind == 1:
             rows = []
         elif kind == 2:
-            rows = rows * rng.choice((2, 3, 50))
+            rows = rows * rng.choice((2, 3, 20))
         elif kind == 3:
             rows = rows[::-1]
         elif kind == 4:
             time = "jd" if survey == "ztf" else "midpointMjdTai"
             rows = [row | {time: row[time] + rng.choice((0.0, 1e-9, 1.0, 1e6, -1e6))} for row in rows]
         elif kind == 5:
-            rows = [row for row in rows for _ in range(rng.choice((1, 100)))]
+            rows = [row for row in rows for _ in range(rng.choice((1, 10)))]
         record[name] = rows
 
 

@@ -94,7 +94,7 @@ def shorter(rng, fits):
 
 def bomb(rng, fits):
     """Gzip of a few kB that inflates to megabytes, with or without a header in front."""
-    return _bomb(b"" if rng.random() < 0.5 else fits[:2880], rng.choice((4_000_001, 6_000_000)))
+    return _bomb(b"" if rng.random() < 0.5 else fits[:2880], rng.choice((1_000_001, 1_000_001, 6_000_000)))
 
 
 def nested(rng, fits):

@@ -4,6 +4,7 @@ Every packet has its place, and is made from it and the seed alone: `--seed 1 --
 """
 
 import argparse
+import contextlib
 import faulthandler
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from dgl_broker.native import decoder_name
 from fuzz.judge import Account, judge
 from fuzz.mutations import mutants
 
@@ -35,7 +37,9 @@ def parser():
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--start", type=int, default=0, help="place of the first")
     made.add_argument("--minutes", type=float, help="end after this long, with what is done by then")
-    made.add_argument("--whole", type=float, default=0.04, help="share that goes through the whole scorer, networks and all")
+    made.add_argument(
+        "--whole", type=int, default=25, help="each so many-th chunk goes through the whole scorer, networks and all"
+    )
     made.add_argument("--log", type=Path, help="file that is told the progress and every failure; else standard output")
     made.add_argument("--summary", type=Path, help="JSON file with the counts")
     return made
@@ -50,14 +54,14 @@ def memory_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def one_chunk(seed, start, n, share):
-    """An `Account` of `n` places."""
+def one_chunk(seed, start, n, whole):
+    """An `Account` of `n` places, through the whole scorer or not."""
     rng = random.Random(f"judge:{seed}:{start}")
     account, by_survey = Account(), {}
     for name, value, survey in mutants(seed, n, start):
         by_survey.setdefault(survey, []).append((name, value))
     for survey, named in by_survey.items():
-        account.add(judge(survey, named, rng, whole=rng.random() < share))
+        account.add(judge(survey, named, rng, whole))
     return account
 
 
@@ -72,7 +76,8 @@ def judged(options, log):
         n = min(CHUNK, options.packets - done)
         faulthandler.dump_traceback_later(HANG_S, exit=True, file=sys.stderr)
         before = len(account.failures)
-        account.add(one_chunk(options.seed, options.start + done, n, options.whole))
+        whole = options.whole > 0 and (options.start + done) // CHUNK % options.whole == 0
+        account.add(one_chunk(options.seed, options.start + done, n, whole))
         for name, what in account.failures[before:]:
             _tell(log, f"FAILED {name}\n{what if len(account.failures) <= SHOWN else what.strip().splitlines()[-1]}")
         done += n
@@ -95,6 +100,7 @@ def summary(options, account, done, cpu_s, warm):
         "packets": done,
         "seed": options.seed,
         "start": options.start,
+        "decoder": decoder_name(),
         "through_the_whole_scorer": account.whole,
         "outcomes": dict(statuses),
         "reasons": reasons,
@@ -122,10 +128,10 @@ def main(arguments=None):
     """Runs; 0 where nothing harmed."""
     options = parser().parse_args(arguments)
     warnings.simplefilter("error")
-    log = options.log.open("a") if options.log else sys.stdout
-    _tell(log, f"seed {options.seed}, places {options.start} to {options.start + options.packets}")
-    account, found = judged(options, log)
-    _tell(log, json.dumps(found, indent=1))
+    with options.log.open("a") if options.log else contextlib.nullcontext(sys.stdout) as log:
+        _tell(log, f"seed {options.seed}, places {options.start} to {options.start + options.packets}")
+        account, found = judged(options, log)
+        _tell(log, json.dumps(found, indent=1))
     if options.summary:
         options.summary.parent.mkdir(parents=True, exist_ok=True)
         options.summary.write_text(json.dumps(found, indent=1) + "\n")

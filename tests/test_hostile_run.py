@@ -1,0 +1,112 @@
+"""The mutation run, in its short form: 50,000 hostile packets in a process of their own, as its command is run by anyone.
+
+It takes a minute of one core. The long form is the same command with more packets: `tox -e fuzz`, or
+`python tests/fuzz/run.py --packets 1000000 --log fuzz.log --summary fuzz.json`.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fuzz import judge as judging
+from fuzz import run
+
+PACKETS = 50_000
+COMMAND = Path(run.__file__)
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    """What the short form found."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    options = ["--packets", str(PACKETS), "--seed", "20261122", "--log", folder / "log", "--summary", folder / "fuzz.json"]
+    done = subprocess.run([sys.executable, COMMAND, *options], capture_output=True, text=True)
+    log = (folder / "log").read_text()
+    assert done.returncode == 0, f"{done.stderr[-3000:]}\n{log[-6000:]}"
+    return json.loads((folder / "fuzz.json").read_text())
+
+
+def test_every_packet_has_one_outcome_and_no_harm_is_done(summary):
+    assert summary["failures"] == 0
+    assert summary["packets"] == PACKETS == sum(summary["outcomes"].values())
+    assert min(summary["outcomes"].values()) > PACKETS / 20  # of each kind: scored, refused, dead letters
+
+
+def test_sane_packets_were_beside_and_networks_were_asked(summary):
+    assert summary["sane_packets_beside"] > PACKETS / run.CHUNK
+    assert summary["through_the_whole_scorer"] > PACKETS / 50
+
+
+def test_time_and_memory_are_bounded(summary):
+    assert summary["slowest_batch_cpu_s"] < 10  # of some 60 packets, networks loaded in it; 4 s measured on a busy machine
+    assert summary["memory_grown_mib"] < 1500  # torch among it
+
+
+def test_reasons_are_many(summary):
+    found = {reason.partition(": ")[2] for reason in summary["reasons"]}
+    assert found >= {
+        "bad_block", "bad_cutout", "bad_header", "bad_schema", "bad_value", "constant_stamp", "empty", "implausible_time",
+        "inexact_id", "many_records", "missing_field", "no_cutouts", "no_difference", "no_record", "no_source",
+        "precut.n_detections", "solar_system", "sync_marker", "too_large", "trailing_bytes", "truncated", "undecodable",
+        "unknown_codec", "unknown_framing", "unknown_schema", "wrong_survey", "wrong_type",
+    }  # fmt: skip
+    assert "unexpected" not in found
+
+
+SOUND = judging._pipeline
+
+
+class Broken:
+    """A pipeline with something wrong about it."""
+
+    def __init__(self, change, survey, with_filter):
+        self.change, self.sound = change, SOUND(survey, with_filter)
+
+    def outcomes(self, messages):
+        """The sound ones, changed."""
+        return self.change(messages, self.sound.outcomes(messages))
+
+
+def _raise(messages, outcomes):
+    raise RuntimeError("left the pipeline")
+
+
+def _move(outcomes):
+    outcomes[0].message, outcomes[1].message = outcomes[1].message, outcomes[0].message
+    return outcomes
+
+
+def _shift(outcomes):
+    for outcome in outcomes:
+        if outcome.scores is not None:
+            outcome.scores = judging.scores(outcome.scores.log_odds + 1.0)
+    return outcomes
+
+
+def _forget(outcomes):
+    for outcome in outcomes:
+        outcome.reason = None
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (_raise, "left the pipeline"),
+        (lambda messages, outcomes: outcomes[:-1], "outcomes of"),
+        (lambda messages, outcomes: outcomes[::-1], "another message's"),
+        (lambda messages, outcomes: _move(outcomes), "another message's"),
+        (lambda messages, outcomes: _shift(outcomes), "the sane packet has"),
+        (lambda messages, outcomes: _forget(outcomes), "with reason None"),
+    ],
+)
+def test_run_notices_a_pipeline_that_is_broken(change, told, monkeypatch, tmp_path):
+    judging._sane_alone.cache_clear()
+    for with_filter in (False, True):
+        judging._sane_alone("lsst", False, with_filter), judging._sane_alone("ztf", False, with_filter)
+    monkeypatch.setattr(judging, "_pipeline", lambda *which: Broken(change, *which))
+    log = tmp_path / "log"
+    assert run.main(["--packets", "60", "--seed", "3", "--whole", "0", "--log", str(log)]) == 1
+    assert told in log.read_text()
