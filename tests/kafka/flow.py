@@ -140,14 +140,14 @@ def committed(servers, group, topic):
 
 
 class Filter:
-    """`dgl-broker run` as a process of its own, log and summary in `folder`."""
+    """`dgl-broker run`, or another verb that streams, as a process of its own, log and summary in `folder`."""
 
-    def __init__(self, folder, config, *arguments, environ=None, program=(sys.executable, "-m", "dgl_broker")):
+    def __init__(self, folder, config, *arguments, environ=None, program=(sys.executable, "-m", "dgl_broker"), verb="run"):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.summary_file = self.folder / "summary.json"
         self.log_file = self.folder / "log.txt"
-        command = [*program, "run", "--config", str(config), "--summary", str(self.summary_file)]
+        command = [*program, verb, "--config", str(config), "--summary", str(self.summary_file)]
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [*command, *arguments],
