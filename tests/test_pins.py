@@ -28,7 +28,7 @@ def pins():
 
 
 def required():
-    """Names in setup.py, of the package and its extras, but for the hosts': their pins differ, and none is combined with ours."""
+    """Names in setup.py, of the package and its extras, but for the hosts': their pins differ, and none goes with ours."""
     tree = ast.parse((ROOT / "setup.py").read_text())
     tree.body = [n for n in tree.body if not (isinstance(n, ast.Assign) and n.targets[0].id == "HOSTS")]
     text = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
