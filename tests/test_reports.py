@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgl_broker.cli import main
 from dgl_broker.errors import StateError
 from dgl_broker.outputs.avro import load_schema, make_form
 from dgl_broker.reports import Ledger, Rules
 from dgl_broker.reports.ledger import REPORTED, SKIPPED, STATES, WITHHELD
 from dgl_broker.reports.records import report_id, report_record, webhook_body
 from dgl_broker.reports.rows import Night, Position, decode_row, encode_row, key_of, place_name, place_of
+from dgl_broker.settings import check_settings
 from dgl_broker.wire.records import read_record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -34,11 +36,18 @@ def candidate(name="ZTF26a", mjd=NIGHT_22, band="g", magnitude=20.0, alert_id=1,
     return record | changes
 
 
+def decided(ledger, one):
+    """The decision on one candidate, taken into the batch in hand."""
+    decision = ledger.decide(one)
+    ledger.take(decision)
+    return decision
+
+
 def decide(ledger, *candidates):
     """Outcomes, or states where reported, of candidates each in a batch of its own."""
     out = []
     for one in candidates:
-        decision = ledger.decide(one)
+        decision = decided(ledger, one)
         ledger.settle()
         out.append(decision.state if decision.outcome == REPORTED else decision.outcome)
     return out
@@ -100,7 +109,7 @@ def test_cap_raised_in_the_night_reports_what_was_held_back_and_counts_it_once()
     ledger = Ledger(replace(RULES, max_per_night=1))
     decide(ledger, candidate("a"), candidate("b"), candidate("c"))
     ledger.rules = replace(RULES, max_per_night=2)
-    decision = ledger.decide(candidate("b"))
+    decision = decided(ledger, candidate("b"))
     ledger.settle()
     assert (decision.outcome, decision.number, decision.withheld) == (REPORTED, 2, 1)
     assert ledger.nights()["2026-11-22"] == Night(2, 1)
@@ -141,12 +150,17 @@ def test_threshold_and_filters_of_the_reports():
     assert decide(ledger, candidate("x", mjd=None), candidate("x", mjd=float("nan"))) == ["no_time", "no_time"]
 
 
+def test_decision_that_is_not_taken_leaves_no_trace():
+    ledger = Ledger(RULES)
+    assert ledger.decide(candidate("a")) == ledger.decide(candidate("a")) and ledger.changes() == {}
+
+
 def test_batch_that_is_not_out_leaves_no_trace():
     ledger = Ledger(RULES)
     decide(ledger, candidate("a"))
     before = ledger.nights(), ledger.n_objects
     for name in "abcdef":
-        ledger.decide(candidate(name, band="r"))
+        decided(ledger, candidate(name, band="r"))
     assert ledger.changes()
     ledger.undo()
     assert (ledger.nights(), ledger.n_objects, ledger.changes()) == (*before, {})
@@ -160,7 +174,7 @@ def test_objects_that_were_only_held_back_are_forgotten_after_a_week_and_reporte
     decide(ledger, candidate("b", mjd=NIGHT_22 + 7), candidate("c", mjd=NIGHT_22 + 7))
     assert ledger.n_objects == 53
     decide(ledger, candidate("d", mjd=NIGHT_22 + 8))
-    ledger.decide(candidate("e", mjd=NIGHT_22 + 8))
+    decided(ledger, candidate("e", mjd=NIGHT_22 + 8))
     assert sum(row is None for row in ledger.changes().values()) == 50
     ledger.settle()
     assert ledger.n_objects == 5  # a, b, c, d, e
@@ -195,8 +209,8 @@ def test_cap_and_once_a_state_hold_whatever_comes_and_wherever_it_is_rebuilt(see
     rebuilt = Ledger(rules)
     reports, outcomes = [], Counter()
     for one in random_candidates(rng, 150):
-        decision = through.decide(one)
-        assert decision == rebuilt.decide(one)
+        decision = decided(through, one)
+        assert decision == decided(rebuilt, one)
         outcomes[decision.outcome] += 1
         if decision.outcome == REPORTED:
             reports.append((one["object_id"], decision.state, decision.night))
@@ -273,3 +287,52 @@ def test_report_of_version_1_stays_readable():
     assert found == wanted
     now = {f["name"]: f for f in load_schema("report")["fields"]}
     assert set(wanted) <= set(now) and all("default" in f for name, f in now.items() if name not in wanted)
+
+
+LEAST = "survey: ztf\nkafka: {bootstrap.servers: 'broker:9092'}\ninput: {topics: [alerts]}\n"
+
+
+def checked(tmp_path, capsys, text, monkeypatch=None, **environ):
+    """What `check-config` prints of this configuration, and its exit code."""
+    (tmp_path / "broker.yaml").write_text(LEAST + text)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    return main(["check-config", str(tmp_path / "broker.yaml")]), capsys.readouterr().out
+
+
+def test_check_config_knows_the_reports(tmp_path, capsys, monkeypatch):
+    filters = "filters: []\n"  # nothing to load
+    wrong = "reports: {filters: [bright], max_per_night: 0, brighter_mag: .nan, webhok: x}\n"
+    code, said = checked(tmp_path, capsys, filters + wrong)
+    assert code == 2
+    for key in ("reports.max_per_night:", "reports.brighter_mag:", "reports.webhok: found an unknown key"):
+        assert f"\n{key}" in "\n" + said
+    code, said = checked(tmp_path, capsys, filters + "reports: {filters: [bright]}\n")
+    assert code == 2 and "reports.filters.0: found 'bright', expected the name of a filter in force: none" in said
+    code, said = checked(tmp_path, capsys, filters + "reports: {webhook_token: hunter2}\n")
+    assert code == 2 and "reports.webhook_token: found a secret in the file" in said and "hunter2" not in said
+    code, said = checked(tmp_path, capsys, filters + "metrics: {reference: none.json}\n")
+    assert code == 2 and "\nmetrics.reference: found" in "\n" + said
+    environ = {"DGL_BROKER__REPORTS__WEBHOOK_TOKEN": "hunter2", "DGL_BROKER__REPORTS__WEBHOOK": "http://u.example.org/x"}
+    code, said = checked(tmp_path, capsys, filters + "reports: {filters: []}\n", monkeypatch, **environ)
+    assert code == 0 and "the token goes over the network unencrypted" in said and "hunter2" not in said
+
+
+def test_topics_of_the_reports_are_none_of_the_others(tmp_path):
+    path = tmp_path / "broker.yaml"
+    path.write_text(LEAST + "reports: {topic: dgl.ztf.scores, state: alerts}\n")
+    _, problems = check_settings(path, {})
+    assert {p.key: p.expected for p in problems} == {
+        "reports.topic": "another topic than output.scores has",
+        "reports.state": "another topic than those that are read: it would feed itself",
+    }
+
+
+def test_topics_group_and_secrets_of_the_reports_have_their_defaults(tmp_path):
+    path = tmp_path / "broker.yaml"
+    path.write_text(LEAST.replace("'broker:9092'", "'b:1', group.id: us-dgl"))
+    environ = {"DGL_BROKER__REPORTS__WEBHOOK": "https://u:swordfish@h/x", "DGL_BROKER__REPORTS__WEBHOOK_TOKEN": "hunter2"}
+    found, problems = check_settings(path, environ)
+    assert problems == [] and {"swordfish", "hunter2"} <= set(found.secrets()) and "hunter2" not in repr(found)
+    assert (found.reports_topic, found.reports_state_topic) == ("dgl.ztf.reports", "dgl.ztf.reports.state")
+    assert (found.reports_group_id, found.reports.max_per_night) == ("us-dgl-reports", 50)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,6 +78,10 @@ def serve(health, metrics, host, port):
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         allow_reuse_address = True
+
+        def handle_error(self, request, client_address):
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # who asked did not wait for the answer: no news
+                super().handle_error(request, client_address)
 
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
         try:

@@ -8,7 +8,7 @@ The ledger is a mapping of keys to small rows, which is what the compacted topic
 apart until its transaction is out.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from dgl_broker.nights import UNKNOWN, night_of
@@ -53,7 +53,8 @@ class Decision:
 
     `outcome` is "reported", "withheld" or one of `SKIPPED`. For the first two `state` and `night` are set; for a report also
     its `number` in the night, what the night has `withheld` before it, how many magnitudes `brighter` the object is than when
-    first seen in this band (None where unknown), and `seen`, the object as it is remembered now.
+    first seen in this band (None where unknown), and `seen`, the object as it will be remembered. `changes`: key -> row of what
+    `Ledger.take` takes in.
     """
 
     outcome: str
@@ -63,6 +64,7 @@ class Decision:
     withheld: int | None = None
     brighter: float | None = None
     seen: Seen | None = None
+    changes: dict = field(default_factory=dict)
 
 
 class Ledger:
@@ -94,6 +96,12 @@ class Ledger:
             for night, _ in row.withheld:
                 self._only_withheld.setdefault(night, set()).add(key)
 
+    def take(self, decision):
+        """Note a decision as part of the batch in hand."""
+        self._fresh |= decision.changes
+        if decision.outcome == WITHHELD:
+            self._forgotten = max(self._forgotten, _nights_before(decision.night))
+
     def changes(self):
         """Key -> row of what the batch in hand has changed; None for a row that is taken away."""
         return dict(self._fresh)
@@ -118,7 +126,7 @@ class Ledger:
         return dict(sorted(self._rows["night"].items()))
 
     def decide(self, record):
-        """What becomes of a candidate; noted as a change of the batch in hand.
+        """What becomes of a candidate; nothing is remembered until `take`.
 
         Parameters
         ----------
@@ -145,9 +153,7 @@ class Ledger:
         state, brighter = self._due(seen, record)
         if state is None:
             known = _noted(seen, record)
-            if known != seen:
-                self._fresh[key] = known
-            return Decision("known")
+            return Decision("known", changes={} if known == seen else {key: known})
         count = self._get(key_of("night", night)) or Night()
         if count.reported < rules.max_per_night:
             return self._report(key, seen, record, state, night, count, brighter)
@@ -177,31 +183,29 @@ class Ledger:
         seen = _noted(replace(seen, reported={**seen.reported, state: night}, withheld=withheld), record)
         if state == NEW:
             seen = replace(seen, new_band=record["band"], new_alert_id=record["alert_id"], new_mjd_tai=record["mjd_tai"])
-        self._fresh[key] = seen
-        self._fresh[key_of("night", night)] = count
-        return Decision(REPORTED, state, night, count.reported, count.withheld, brighter, seen)
+        changes = {key: seen, key_of("night", night): count}
+        return Decision(REPORTED, state, night, count.reported, count.withheld, brighter, seen, changes)
 
     def _withhold(self, key, seen, record, state, night, count):
         if (night, state) in seen.withheld:
             return Decision("again", state, night)
-        self._forget_before(night)
         oldest = _nights_before(night)
         kept = tuple(w for w in seen.withheld if w[0] >= oldest)
-        self._fresh[key] = _noted(replace(seen, withheld=(*kept, (night, state))), record)
-        self._fresh[key_of("night", night)] = replace(count, withheld=count.withheld + 1)
-        return Decision(WITHHELD, state, night)
+        changes = self._forgotten_before(oldest)
+        changes[key] = _noted(replace(seen, withheld=(*kept, (night, state))), record)
+        changes[key_of("night", night)] = replace(count, withheld=count.withheld + 1)
+        return Decision(WITHHELD, state, night, changes=changes)
 
-    def _forget_before(self, night):
-        """Let go of objects that were only ever held back, in nights long before this one: the rest is bounded by the cap."""
-        oldest = _nights_before(night)
-        if oldest <= self._forgotten:
-            return
-        self._forgotten = oldest
-        for old in [n for n in self._only_withheld if n < oldest]:
-            for key in self._only_withheld[old]:
-                row = self._get(key)
-                if row is not None and not row.reported and all(n < oldest for n, _ in row.withheld):
-                    self._fresh[key] = None
+    def _forgotten_before(self, oldest):
+        """Rows of objects that were only ever held back, in nights before this one, to be let go: the cap bounds the rest."""
+        gone = {}
+        if oldest > self._forgotten:
+            for night in [n for n in self._only_withheld if n < oldest]:
+                for key in self._only_withheld[night]:
+                    row = self._get(key)
+                    if row is not None and not row.reported and all(n < oldest for n, _ in row.withheld):
+                        gone[key] = None
+        return gone
 
 
 def _at_least(score, limit):

@@ -30,6 +30,12 @@ def rules_of(settings):
     return Rules(settings.survey, r.max_per_night, r.brighter_mag, r.min_log_odds, filters)
 
 
+def beside_run(settings):
+    """Settings of a process beside `run`: without ids that are one process's alone, which would make two processes one."""
+    kafka = {k: v for k, v in settings.kafka.items() if k not in ("group.instance.id", "transactional.id")}
+    return settings.model_copy(update={"kafka": kafka})
+
+
 class ReportStage:
     """One process of the stage.
 
@@ -40,9 +46,7 @@ class ReportStage:
     """
 
     def __init__(self, settings, stop):
-        # Two members may share one file: a static id would make them one.
-        kafka = {k: v for k, v in settings.kafka.items() if k != "group.instance.id"}
-        self.settings = settings.model_copy(update={"kafka": kafka})
+        self.settings = beside_run(settings)
         self.stop = stop
         self.watch = ReportWatch()
         self.ended = "before it began"
@@ -87,14 +91,16 @@ class ReportStage:
         return self.watch.as_dict(survey=self.settings.survey, ended=self.ended)
 
     def _make_state(self, failures):
+        """Make the state's topic where it is not there, and wait until it is: a group given nothing would look again late."""
         s = self.settings
         reader = RangeReader(s.kafka, s.reports_group_id, failures, s.service.timeout_s)
         try:
-            there = reader.places([s.reports_state_topic])
+            if not reader.places([s.reports_state_topic]):
+                make_compacted(s.kafka, s.reports_state_topic, "to remember what was reported", s.service.timeout_s)
+            while not reader.places([s.reports_state_topic]) and not self.stop():
+                self.stop.wait(STANDBY_POLL_S)
         finally:
             reader.close()
-        if not there:
-            make_compacted(s.kafka, s.reports_state_topic, "to remember what was reported", s.service.timeout_s)
 
     def _turn(self, member, failures, form, until_eof):
         """One round of the loop; False when all is read."""
@@ -157,7 +163,7 @@ class ReportStage:
 def send_again(settings, stop):
     """Post what was set aside once more; the account: (sent, set aside again)."""
     watch = ReportWatch()
-    Webhook(settings, stop, watch, again=True).run(until_eof=True)
+    Webhook(beside_run(settings), stop, watch, again=True).run(until_eof=True)
     return watch.sent, watch.undelivered
 
 

@@ -164,17 +164,22 @@ class Tenure:
         """(one `Decision` a message, outputs of those that are reports)."""
         decisions, outputs = [], []
         for message in batch.messages:
-            record, decision = None, Decision("unreadable")
-            try:
-                record = read_record(message.value, self._schemas)
-                decision = self.ledger.decide(record)
-            except (PacketError, KeyError, TypeError) as error:
-                log.warning("%s: not a candidate of ours: %r", message.where(), error)
+            decision, made = self._decide_one(message)
+            self.ledger.take(decision)
             decisions.append(decision)
-            if decision.outcome == REPORTED:
-                outputs.append(self._output(record, decision))
+            outputs += made
         self.watch.check(len(batch), decisions)
         return decisions, outputs
+
+    def _decide_one(self, message):
+        try:
+            record = read_record(message.value, self._schemas)
+            decision = self.ledger.decide(record)
+            return decision, [self._output(record, decision)] if decision.outcome == REPORTED else []
+        except (PacketError, KeyError, TypeError, ValueError) as error:
+            # A record of another kind. One broken message stalls nothing, and stays on its topic.
+            log.warning("%s: not a candidate of ours: %r", message.where(), error)
+            return Decision("unreadable"), []
 
     def _output(self, record, decision):
         report = report_record(record, decision, self.rules, time.time_ns() // 1_000_000)

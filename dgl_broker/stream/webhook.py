@@ -95,10 +95,8 @@ class Webhook:
 
     def _source(self, until_eof):
         s = self.settings
-        # From the beginning at first: what is on the topic and was never sent is not lost. And of its own group, one process
-        # may be two members: a static id would make them one.
-        kafka = {k: v for k, v in s.kafka.items() if k != "group.instance.id"}
-        kafka |= {"isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+        # From the beginning at first: what is on the topic and was never sent is not lost.
+        kafka = {**s.kafka, "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
         options = {"until_eof": until_eof, "timeout_s": s.service.timeout_s}
         return Source(kafka, self.group_id, Subscription([self.topic], 1), self.failures, **options)
 
