@@ -41,7 +41,7 @@ def browser():
 @contextmanager
 def page_of(opened, width=1366, height=768, colours="light", expected=()):
     """A fresh page; afterwards its console must hold no error (but those with a text of `expected`), and no foreign request."""
-    context = opened.new_context(viewport={"width": width, "height": height}, color_scheme=colours)
+    context = opened.new_context(viewport={"width": width, "height": height}, color_scheme=colours, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     wrong, asked = [], []

@@ -172,7 +172,8 @@ def test_the_guard_blocks_and_says_why(chromium, desk):
         refused = page.locator("#guard li.no").inner_text()
         assert "nightly budget" in refused and "of at most 60" in refused
         page.fill("#reason", "more, more")
-        button.click()
+        button.focus()
+        press(page, "Enter")
         page.wait_for_selector("#result.no")
         assert "expected at most max_candidates_per_night 60" in page.inner_text("#result")
         assert not any(url.endswith("/activate") for url in sent) and load_filter(desk[1]).version == 1
@@ -357,7 +358,8 @@ def test_nights_and_the_alerts_at_the_line(chromium, desk):
         page.fill("#value", "0")
         page.press("#value", "Enter")
         settled(page, 0)
-        until(page, "document.querySelectorAll('#above li').length === 12")
+        until(page, "document.querySelector('#line-words').textContent === 'the line: 0'")
+        assert page.locator("#above li").count() == page.locator("#below li").count() == 12
         above, below = (page.locator(f"#{side} li b").all_inner_texts() for side in ("above", "below"))
         values = [number(t) for t in above + below]
         assert values == sorted(values, reverse=True) and min(values[:12]) >= 0 > max(values[12:])
@@ -470,7 +472,7 @@ def test_two_filters_are_chosen_between(chromium, night, tmp_path):
         settled(page, 3)
         page.select_option("#filter", "other")
         settled(page, 1.25)
-        assert "1.25" in page.inner_text("#force") and "version 1" in page.inner_text("#history")
+        assert "1.25" in page.inner_text("#force") and "Version 1" in page.inner_text("#history")
 
 
 def test_a_million_scores_are_answered_while_the_line_moves(chromium, tmp_path):

@@ -144,12 +144,21 @@ const redraw = latest(async () => {
   }
 });
 
+// Where an operating point begins: at what the line gives now, so that choosing one does not move it; a rate at the least that
+// these alerts can show.
+function startOf(metric) {
+  const { candidates, completeness, negatives, stream } = desk.preview.proposed;
+  if (metric === "candidates_per_night") return candidates ? Math.ceil(candidates.worst) : 50;
+  if (metric === "completeness") return completeness ? Math.floor(100 * completeness.value) / 100 : 0.5;
+  const least = 3 / Math.max(negatives?.n ?? 0, stream.n, 1);
+  return Number((10 ** Math.ceil(Math.log10(least))).toPrecision(1));
+}
+
 function chooseMetric(metric) {
   $("metric").value = metric;
-  const starts = { candidates_per_night: desk.filter.max_candidates_per_night ?? 50, completeness: desk.filter.completeness_floor ?? 0.5, fpr: 1e-4 };
   const steps = { candidates_per_night: 1, completeness: 0.01, fpr: "any", threshold: "any" };
   $("value").step = steps[metric];
-  $("value").value = metric === "threshold" ? String(desk.asked.threshold) : String(starts[metric]);
+  $("value").value = String(metric === "threshold" ? desk.asked.threshold : startOf(metric));
   $("value").setAttribute("aria-label", $("metric").selectedOptions[0].textContent);
 }
 
