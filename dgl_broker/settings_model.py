@@ -226,7 +226,9 @@ class Settings(Section):
         None, description="files, or names of shipped filters; by default `lensed_sn_<survey>`; `[]` scores everything"
     )
     # Not shown: passwords are among them, as plain text.
-    kafka: dict[str, str | int | float | bool] = Field(repr=False, description="librdkafka's keys, bootstrap.servers among them")
+    kafka: dict[str, str | int | float | bool] = Field(
+        repr=False, description="librdkafka's keys, bootstrap.servers among them"
+    )
     input: Input
     output: Output = Output()
     batch: Batch = Batch()

@@ -1,4 +1,4 @@
-"""Made-up score tables for tests of tuning: real nights, injected lensed supernovae, known negatives, with facts of pre-cuts."""
+"""Made-up score tables for tests of tuning: real nights, injected lensed supernovae, known negatives, facts of pre-cuts."""
 
 import json
 
