@@ -38,7 +38,7 @@ DOORS = {
     "pydantic": {"settings_model", "settings_reading", "settings_rekey", "serve", "tune"},
     "sklearn": {"model", "training"},
     "astropy": {"photometry"},
-    "pyarrow": {"archive", "training"},
+    "pyarrow": {"archive", "training", "evaluation"},
     "torch": {"model", "training", "evaluation", "cli"},  # cli: the number of threads of train and evaluate
     "fastavro": {"wire", "surveys"},  # surveys: the writers of simulated packets
     "requests": {"wire", "outputs", "stream", "client"},
