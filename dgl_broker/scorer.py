@@ -209,6 +209,17 @@ class Scorer:
         """What a message's leading fields say (`surveys.AlertHead`, or the whole `Alert`), or None where it cannot be read."""
         return self._pipeline.head(message)
 
+    def build_examples(self, alerts, companions):
+        """Examples as they are scored, or NotScorable with the reason.
+
+        Parameters
+        ----------
+        alerts : list of Alert
+        companions : list of dict
+            Per alert {band: Companion}.
+        """
+        return self._pipeline.build(alerts, companions)
+
     def recall(self, messages):
         """Remember the companions that these messages leave, without scoring them: they were scored by an earlier process.
 

@@ -16,10 +16,10 @@ from dgl_broker.demo import night as nights
 from dgl_broker.demo import stage
 from dgl_broker.demo.record import KEPT, Recorder, against_truth
 from dgl_broker.demo.table import first_line, truth_words
-from dgl_broker.demo.why import criteria_rows, requirement
 from dgl_broker.errors import PacketError, ServiceFailed
 from dgl_broker.scores import CLASSES, Outcome, Scores, Verdict
 from dgl_broker.selection import load_filter
+from dgl_broker.selection.why import criteria_rows, requirement
 from dgl_broker.sim.packets import own_schemas
 from dgl_broker.sim.system import CLASS_OF_KIND
 from dgl_broker.stream.embedded import EmbeddedKafka

@@ -25,8 +25,8 @@ LAYERS = [
     {"settings_reading"},
     {"sim", "settings", "settings_rekey", "observe"},
     {"stream", "archive", "evaluation"},
-    {"training", "tune", "hosts"},
-    {"demo", "serve"},
+    {"training", "tune", "explain", "hosts"},
+    {"demo", "serve", "validate"},
     {"cli"},
     {"__main__"},
 ]

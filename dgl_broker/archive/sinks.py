@@ -80,7 +80,7 @@ def table_schema(cut_columns=(), fact_columns=None):
     return pa.schema(fields + [pa.field(name, FACT_TYPES[kind]) for name, kind in facts.items()])
 
 
-def write_columns(path, columns):
+def write_columns(path, columns, more=None):
     """A Parquet table of columns as a score table has them, and `row`, whole or not at all.
 
     Parameters
@@ -88,13 +88,15 @@ def write_columns(path, columns):
     path : Path
     columns : dict of str to sequence
         NaN and None are null.
+    more : dict, optional
+        Arrow's name of the type of columns that a score table does not have.
 
     Raises
     ------
     StateError
         If it cannot be written.
     """
-    kinds = {"row": pa.int64(), **dict(SCORE_FIELDS)}
+    kinds = {"row": pa.int64(), **dict(SCORE_FIELDS), **(more or {})}
     table = pa.table({name: pa.array(values, kinds[name], from_pandas=True) for name, values in columns.items()})
     partial = path.with_name(path.name + ".part")
     try:

@@ -18,6 +18,8 @@ VERBS = {
     "rekey": "alerts past the pre-cuts, slimmed, to a topic keyed by object",
     "report": "of the candidates, each object once a state, and a cap a night",
     "replay": "archived alerts through the same pipeline, scores to a table",
+    "explain": "one score made again and compared, and what moved it",
+    "validate": "a replay judged: completeness, purity, nights, the best, and against another",
     "deadletters": "what could not be read: list it, show it, replay it after a fix",
     "audit": "whether every input of a window of time has its outcome",
     "serve": "scores over HTTP: of packets sent to it, and of what the filter published",

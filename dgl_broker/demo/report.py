@@ -6,7 +6,6 @@ import numpy as np
 
 from dgl_broker.demo.record import against_truth
 from dgl_broker.demo.table import truth_words
-from dgl_broker.demo.why import criteria_rows
 from dgl_broker.html.alert_words import describe_completeness, sexagesimal, signed, utc
 from dgl_broker.html.bands import swatch
 from dgl_broker.html.charts import bars, plot_histogram
@@ -16,6 +15,7 @@ from dgl_broker.html.page import card, columns, fold, page, section
 from dgl_broker.html.scores import CLASS_NAMES, class_bars, member_dots, probability, score_facts
 from dgl_broker.html.sky import read_sky, show
 from dgl_broker.html.tables import Column, counters, facts, table
+from dgl_broker.selection.why import criteria_rows
 
 CARDS = 8  # objects of each survey shown with stamps and light curve
 SURVEY_NAMES = {"lsst": "Rubin/LSST", "ztf": "ZTF"}

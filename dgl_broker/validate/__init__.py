@@ -1,0 +1,1 @@
+"""A replay judged: distributions, completeness, purity, nights, refusals, the best candidates, and against another replay."""
