@@ -140,6 +140,16 @@ def test_the_line_goes_to_an_operating_point(chromium, desk, metric, value):
         assert float(page.input_value("#score")) == pytest.approx(told["threshold"], abs=0.006)
 
 
+def test_one_button_fills_the_nightly_budget(chromium, desk):
+    with served(desk[0]) as url, page_of(chromium) as page:
+        opened(page, url)
+        page.click("#fill")
+        until(page, "document.querySelector('#point').textContent.includes('measured on 5 nights')")
+        assert page.input_value("#value") == "60" and "✓" in page.locator("#guard li").nth(0).inner_text()
+        worst = page.locator("#numbers article").nth(0).locator(".verdict").inner_text()
+        assert 50 <= number(worst) <= 60
+
+
 def test_dragging_in_the_histogram_and_clicking_the_curve_move_the_line(chromium, desk):
     with served(desk[0]) as url, page_of(chromium) as page:
         opened(page, url)

@@ -269,6 +269,11 @@ def test_carrying_needs_scores_of_both_over_the_same_alerts(two_bundles, tmp_pat
     tables = [write_table(tmp_path / "a.parquet", alone), write_table(tmp_path / "b.parquet", apart)]
     with pytest.raises(ConfigError, match="no alert has been judged by both bundles"):
         carry(Desk([FilterFile(path)], read_alerts(tables)), "bright", "fresh")
+    few = two_bundles[0]
+    high = write_filter(tmp_path / "high", threshold=6.5)
+    with pytest.raises(ConfigError, match="real alerts pass, too few to keep"):
+        carry(Desk([FilterFile(high)], few.alerts), "bright", "fresh", "candidates_per_night")
+    assert carry(Desk([FilterFile(high)], few.alerts), "bright", "fresh").metric == "completeness"
     with pytest.raises(ConfigError, match="no scores of the bundle abababab"):
         carry(Desk([FilterFile(path)], read_alerts(tables[1:])), "bright", "fresh")
 

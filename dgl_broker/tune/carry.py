@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dgl_broker.errors import ConfigError, GuardRefused
+from dgl_broker.evaluation.measures import MEASURABLE
 from dgl_broker.selection.audit import activate
 from dgl_broker.selection.filter_files import read_filter
 from dgl_broker.selection.guard import activation_refusals
@@ -105,30 +106,42 @@ def carry(desk, name, to, by=None):
 
 
 def _metric(old, selected):
+    """The filter's own operating point where these alerts can show it, else nightly candidates, else completeness."""
     said = old.operating_point.metric if old.operating_point is not None else None
-    if said in METRICS and not (said == "completeness" and not selected.ranked.positives.n):
-        return said
-    return "candidates_per_night" if selected.n_stream else "completeness"
+    for metric in (said, "candidates_per_night", "completeness"):
+        if metric in METRICS and _shown(selected, old.threshold, metric):
+            return metric
+    raise ConfigError(
+        f"{old.name}: fewer than {MEASURABLE:g} real alerts pass and no lensed supernova is found among the alerts that both "
+        "have judged: more nights, or --labels"
+    )
+
+
+def _shown(selected, threshold, metric):
+    """Whether there is enough to hold a metric by: a count of 0 to 2 would be kept by nearly any threshold."""
+    if metric == "completeness":
+        found = selected.completeness(threshold)
+        return found is not None and found["found"] > 0
+    negatives = selected.negatives(threshold)
+    known = metric == "fpr" and negatives is not None and negatives["measurable"]
+    return known or selected.stream(threshold)["passing"] >= MEASURABLE
 
 
 def _same_point(before, after, threshold, metric):
     """(what is kept, the threshold that keeps it on the other scores)."""
     if metric not in METRICS:
         raise ConfigError(f"--by {metric!r}, expected one of {', '.join(METRICS)}")
+    k = before.stream(threshold)["passing"]
+    if not _shown(before, threshold, metric):
+        have = "no lensed supernova is found" if metric == "completeness" else f"{k} real alerts pass, too few to keep"
+        raise ConfigError(f"{metric}: {have} among the alerts that both have judged; more nights, --labels, or --by another")
     if metric == "completeness":
-        found = before.completeness(threshold)
-        if found is None or not found["found"]:
-            raise ConfigError(
-                "completeness: the filter finds no lensed supernova among these alerts; give --labels, or keep another"
-            )
-        return found["value"], threshold_of(after, metric, found["value"])[0]
+        share = before.completeness(threshold)["value"]
+        return share, threshold_of(after, metric, share)[0]
     negatives = before.negatives(threshold)
     if metric == "fpr" and negatives is not None and negatives["measurable"]:
         return negatives["fpr"], threshold_of(after, metric, negatives["fpr"])[0]
     # Of the real stream: as many alerts in all nights together. The worst night alone would follow one night's weather.
-    k = before.stream(threshold)["passing"]
-    if not before.n_stream:
-        raise ConfigError(f"{metric}: no real alerts have scores of both bundles")
     ours, theirs = (one.ranked.score[one.ok & one.ranked.stream] for one in (before, after))
     if k >= min(len(ours), len(theirs)):
         raise ConfigError(f"{metric}: {k} alerts pass now, the other bundle scores {len(theirs)} that the pre-cuts accept")
@@ -143,11 +156,8 @@ def _between(threshold, ours, theirs, k):
     Between the last that passes and the first that does not, as far along as before: in a tail of a few candidates that gap is
     wide, and either end of it would be another operating point on the nights to come.
     """
-    low, new_low = float(ours[k]), float(theirs[k])
-    if k == 0:
-        return new_low + (threshold - low)
-    along = (threshold - low) / (float(ours[k - 1]) - low)
-    return max(new_low + along * (float(theirs[k - 1]) - new_low), float(np.nextafter(new_low, np.inf)))
+    along = (threshold - float(ours[k])) / (float(ours[k - 1]) - float(ours[k]))
+    return max(float(theirs[k]) + along * float(theirs[k - 1] - theirs[k]), float(np.nextafter(theirs[k], np.inf)))
 
 
 def write_carried(desk, carried, who, why, out=None):

@@ -25,7 +25,8 @@ def guard_checks(new, counts, refused):
     elif nightly is None:
         out.append(("nightly budget", False, f"no reference night to hold the budget of {limit:g} against"))
     else:
-        text = f"worst night {nightly['worst']:.4g} of at most {limit:g} ({nightly['worst_night']})"
+        when = f" ({nightly['worst_night']})" if nightly["worst"] else ""
+        text = f"worst night {nightly['worst']:.4g} of at most {limit:g}{when}"
         out.append(("nightly budget", nightly["worst"] <= limit, text))
     if floor is None:
         out.append(("completeness", None, "the filter sets no completeness_floor"))
@@ -36,7 +37,7 @@ def guard_checks(new, counts, refused):
         out.append(("completeness", found["value"] >= floor, text))
     told += ["max_candidates_per_night", "completeness_floor"]
     bundles = [why for why in refused if "tuned for bundle" in why]
-    out.append(("bundle", not bundles, bundles[0] if bundles else "the threshold is of the bundle that runs"))
+    out.append(("bundle", not bundles, bundles[0] if bundles else "the scores are of the bundle that it is tuned for"))
     others = [why for why in refused if why not in bundles and not any(word in why for word in told)]
     out += [("tables" if "replay with" in why else "file", False, why) for why in others]
     return [{"name": name, "ok": ok, "text": text} for name, ok, text in out]

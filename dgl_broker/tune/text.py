@@ -35,7 +35,9 @@ def _nightly(counts):
 
 def _worst(counts):
     found = counts["candidates"]
-    return "unknown" if found is None else f"{found['worst']:.4g} on {found['worst_night']}"
+    if found is None or not found["worst"]:
+        return "unknown" if found is None else "0"
+    return f"{found['worst']:.4g} on {found['worst_night']}"
 
 
 def _share(found, key):

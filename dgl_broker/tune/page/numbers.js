@@ -99,7 +99,7 @@ export function alertName(row, filter) {
 
 export function truthTag(row) {
   if (!row.truth) return null;
-  return h("span", { class: `tag ${row.truth.includes("lensed SN") ? "lensed" : "negative"}` }, row.truth);
+  return h("span", { class: `tag ${row.truth.includes("lensed SN") ? "lensed" : "negative"}`, title: row.truth }, row.truth);
 }
 
 function changeTable(rows, filter) {

@@ -249,6 +249,7 @@ function begin(name) {
   fill($("night"), h("option", { value: "" }, "none chosen"), nights.map((n) => h("option", { value: n }, n)));
   $("nights-note").textContent = `${plural(nights.length, "night")}${desk.state.alerts?.sampled < 1 ? `, scaled up from a sample of ${desk.state.alerts.sampled}` : ""}; bars at the line, dashes in force`;
   chooseMetric("threshold");
+  $("fill").hidden = desk.filter.max_candidates_per_night === null || !nights.length;
   showSide().catch(failed);
   return redraw();
 }
@@ -296,6 +297,11 @@ function wire() {
     takeValue();
   });
   $("value").addEventListener("change", takeValue);
+  $("fill").addEventListener("click", () => {
+    chooseMetric("candidates_per_night");
+    $("value").value = String(desk.filter.max_candidates_per_night);
+    takeValue();
+  });
   $("back").addEventListener("click", () => take(desk.filter.threshold));
   $("cuts-back").addEventListener("click", () => cutState().take(desk.filter.require));
   $("night").addEventListener("change", (event) => {
