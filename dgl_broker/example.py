@@ -5,6 +5,7 @@ alert below that is refused with the reason. Alerts are treated a batch at a tim
 bit whatever else is in the batch.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,11 +14,10 @@ from dgl_broker.alert import BANDS
 from dgl_broker.context import context_features
 from dgl_broker.errors import ConfigError, NotScorable, PacketError
 from dgl_broker.light_curve import POINT_FEATURES, Points, point_features
-from dgl_broker.north_up import place_north_up
+from dgl_broker.planes import place_planes
 from dgl_broker.stamp_quality import judge_difference
 from dgl_broker.stamps import MAX_INFLATED, read_stamp
 
-MAX_NOISE_UNITS = 1e6  # a hot pixel of 1e30 must not overflow in the sums of the resampling
 PLANES = ("template", "difference", "template_mask", "difference_mask")
 
 
@@ -166,51 +166,12 @@ def _check_alert(alert, spec):
 
 
 def _check_scale(alert, stamp, spec):
-    scale = float(np.sqrt(abs(np.linalg.det(stamp.matrix))))
+    (a, b), (c, d) = stamp.matrix.tolist()
+    scale = math.sqrt(abs(a * d - b * c))
     if abs(scale / spec.pixel_scale_arcsec - 1) > 0.05:
         raise NotScorable(
             "pixel_scale", f'{alert.name}: stamp of {scale:.3f}"/px, the bundle needs {spec.pixel_scale_arcsec}"/px'
         )
-
-
-def _ring_noise(stamp):
-    """Level and noise of a stamp's outermost two pixels: median, and 1.4826 times the median absolute deviation."""
-    edge = np.ones(stamp.pixels.shape, bool)
-    edge[2:-2, 2:-2] = False
-    ring = stamp.pixels[edge & stamp.valid]
-    if ring.size < 16:
-        ring = stamp.pixels[stamp.valid]
-    level = np.median(ring)
-    return level, 1.4826 * np.median(np.abs(ring - level))
-
-
-def _scaled(stamp, softening_njy):
-    """Pixels on the asinh scale: of nJy, or of the stamp's own noise above its own level where there is no zero point."""
-    if stamp.in_njy:
-        return stamp.pixels / np.float32(softening_njy)
-    level, noise = _ring_noise(stamp)
-    scaled = (stamp.pixels.astype(float) - level) / (noise or stamp.pixels.std() or 1.0)
-    return np.where(stamp.valid, np.clip(scaled, -MAX_NOISE_UNITS, MAX_NOISE_UNITS), 0.0).astype(np.float32)
-
-
-def _place(stamps, spec):
-    """Stamps on the card's grid on the asinh scale: {index: (plane, valid)} of float32 and bool (S, S)."""
-    placed = {}
-    shapes = {}
-    for key, stamp in stamps.items():
-        shapes.setdefault(stamp.pixels.shape, []).append(key)
-    for keys in shapes.values():
-        planes, valid = place_north_up(
-            np.stack([_scaled(stamps[k], spec.image_softening_njy) for k in keys])[:, None],
-            np.stack([stamps[k].valid for k in keys])[:, None],
-            np.stack([stamps[k].matrix for k in keys]),
-            np.array([(stamps[k].x0, stamps[k].y0) for k in keys]),
-            spec.side,
-            spec.pixel_scale_arcsec,
-        )
-        planes = np.arcsinh(planes)
-        placed.update({k: (planes[i, 0], valid[i, 0]) for i, k in enumerate(keys)})
-    return placed
 
 
 def build_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
@@ -252,67 +213,69 @@ def build_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
     kept = [n for n in range(len(alerts)) if results[n] is None]
     if not kept:
         return results
-    placed = _place(stamps, spec)
+    planes = place_planes(stamps, spec.side, spec.pixel_scale_arcsec, spec.image_softening_njy)
+    images = np.zeros((len(kept), len(spec.planes), spec.side, spec.side), np.float32)
+    for row, n in enumerate(kept):
+        for c, plane in enumerate(spec.planes):
+            found = planes.get((n, plane.removesuffix("_mask")))
+            if found is not None:
+                images[row, c] = found[plane.endswith("_mask")]
     points = Points([alerts[n] for n in kept])
     curves = point_features(points, spec.features, spec.steps, spec.flux_softening_njy)
     contexts = context_features([alerts[n] for n in kept], points, spec)
+    finite = np.isfinite(images).all(axis=(1, 2, 3)) & np.isfinite(curves).all(axis=(1, 2)) & np.isfinite(contexts).all(axis=1)
+    companion_bands = spec.companion_bands
+    sources = tuple(dict.fromkeys(plane.removesuffix("_mask") for plane in spec.planes))
     for row, n in enumerate(kept):
-        results[n] = _assemble(
-            alerts[n],
-            spec,
-            {p: placed.get((n, p)) for p in _sources(spec)},
-            curves[row],
-            contexts[row],
-            companions[n],
-            quality[n],
-        )
+        alert, valid_fraction = alerts[n], _share(planes[n, "difference"][1])
+        results[n] = _refused(alert, spec, valid_fraction, finite[row])
+        if results[n] is None:
+            missing = tuple(p for p in sources if (n, p) not in planes and ":" not in p)
+            missing += tuple(f"companion:{b}" for b in companion_bands if b not in companions[n] and b != alert.band)
+            if (n, "template") in planes and _share(planes[n, "template"][1]) < spec.minimum.get("valid_fraction", 0.0):
+                missing += ("template_pixels",)
+            used = companions[n] if companion_bands else {}
+            completeness = _completeness(alert, spec, missing, valid_fraction, used, quality[n])
+            results[n] = Example(images[row], curves[row], contexts[row], completeness)
     return results
 
 
-def _sources(spec):
-    """The stamps that the card's planes are made of."""
-    return tuple(dict.fromkeys(p.removesuffix("_mask") for p in spec.planes))
+def _share(mask):
+    return float(np.count_nonzero(mask) / mask.size)
 
 
-def _assemble(alert, spec, placed, light_curve, context, companions, quality):
-    """One example of its parts, or the refusal where too little of the difference lies on the grid."""
-    image = np.zeros((len(spec.planes), spec.side, spec.side), np.float32)
-    for c, plane in enumerate(spec.planes):
-        source = placed[plane.removesuffix("_mask")]
-        if source is not None:
-            image[c] = source[1] if plane.endswith("_mask") else source[0]
-    valid_fraction = float(placed["difference"][1].mean())
+def _refused(alert, spec, valid_fraction, finite):
+    """The refusal where too little of the difference lies on the grid, or a value is not finite; else None."""
     need = spec.minimum.get("valid_fraction", 0.0)
     if valid_fraction < need:
         return NotScorable(
             "valid_fraction",
             f"{alert.name}: {valid_fraction:.2f} of the difference's pixels are valid, the bundle needs {need}",
         )
-    if not (np.isfinite(image).all() and np.isfinite(light_curve).all() and np.isfinite(context).all()):
-        return NotScorable("not_finite", f"{alert.name}: a value of the example is not finite")
-    missing = tuple(p for p in _sources(spec) if placed[p] is None and ":" not in p)
-    missing += tuple(f"companion:{b}" for b in spec.companion_bands if b not in companions and b != alert.band)
-    if placed.get("template") is not None and placed["template"][1].mean() < need:
-        missing += ("template_pixels",)
+    return None if finite else NotScorable("not_finite", f"{alert.name}: a value of the example is not finite")
+
+
+def _completeness(alert, spec, missing, valid_fraction, companions, quality):
+    """The record of what one example was made of."""
     curve = alert.light_curve
-    counts = np.bincount(curve.kind, minlength=3)
-    completeness = Completeness(
-        bands_used=curve.bands_detected,
+    bands = curve.bands_detected
+    counts = np.bincount(curve.kind, minlength=3).tolist()
+    return Completeness(
+        bands_used=bands,
         n_epochs=min(len(curve), spec.steps),
-        n_detections=int(counts[0]),
-        n_forced=int(counts[1]),
-        n_upper_limits=int(counts[2]),
+        n_detections=counts[0],
+        n_forced=counts[1],
+        n_upper_limits=counts[2],
         n_dropped_epochs=max(len(curve) - spec.steps, 0),
         valid_fraction=valid_fraction,
         stamp_snr=quality.snr,
         stamp_sharpness=quality.sharpness,
         missing=missing,
-        companion_alert_ids=tuple(sorted(c.alert_id for c in companions.values())) if spec.companion_bands else (),
+        companion_alert_ids=tuple(sorted(c.alert_id for c in companions.values())),
         strata={
-            "n_detections": int(counts[0]),
-            "n_bands": len(curve.bands_detected),
+            "n_detections": counts[0],
+            "n_bands": len(bands),
             "flux_njy": alert.flux_njy,
             "snr": alert.flux_njy / alert.flux_err_njy if alert.flux_err_njy > 0 else 0.0,
         },
     )
-    return Example(image, light_curve, context, completeness)

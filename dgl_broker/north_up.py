@@ -6,6 +6,8 @@ pixels where the side is even.
 
 import numpy as np
 
+from dgl_broker import native
+
 KEYS_A = -0.5  # cubic convolution exact to third order, Keys 1981, doi:10.1109/TASSP.1981.1163711
 
 
@@ -23,11 +25,10 @@ def _keys_weights(t):
     ).astype(np.float32)
 
 
-def _source_coordinates(matrices, origins, side, pixel_scale_arcsec):
+def _source_coordinates(inverse, origins, side, pixel_scale_arcsec):
     """Where each grid pixel lies on the stamps: x, y of shape (n, side * side)."""
     offset = (np.arange(side) - (side - 1) / 2.0) * pixel_scale_arcsec
     north, east = np.meshgrid(offset, -offset, indexing="ij")
-    inverse = np.linalg.inv(matrices)
     east, north = east.ravel(), north.ravel()
     x = inverse[:, 0, 0, None] * east + inverse[:, 0, 1, None] * north + origins[:, 0, None]
     y = inverse[:, 1, 0, None] * east + inverse[:, 1, 1, None] * north + origins[:, 1, None]
@@ -55,22 +56,53 @@ def place_north_up(pixels, valid, matrices, origins, side, pixel_scale_arcsec):
         out and the rest renormalised. Surface brightness times the ratio of pixel areas, so that sums keep the flux.
         Only elementwise operations: a stamp's result does not depend on its companions in the batch.
     """
+    inverse = np.linalg.inv(matrices)
+    area = (pixel_scale_arcsec**2 / np.abs(np.linalg.det(matrices))).astype(np.float32)
+    if native.COMPILED is None:
+        placed, sound = _place(pixels, valid, inverse, origins, area, side, pixel_scale_arcsec)
+    else:
+        placed, sound = _place_compiled(pixels, valid, inverse, origins, area, side, pixel_scale_arcsec)
+    shape = (*pixels.shape[:2], side, side)
+    return placed.reshape(shape), sound.reshape(shape)
+
+
+def _place_compiled(pixels, valid, inverse, origins, area, side, pixel_scale_arcsec):
+    """The same as `_place`, step by step, in the compiled module: a tenth of the time, since nothing is stored in between."""
+    geometry = np.concatenate([inverse.reshape(-1, 4), origins, area[:, None]], axis=1, dtype=np.float64)
+    placed, sound = native.COMPILED.place_north_up(
+        np.ascontiguousarray(pixels, np.float32),
+        np.ascontiguousarray(valid, bool).view(np.uint8),
+        np.ascontiguousarray(geometry),
+        pixels.shape,
+        side,
+        pixel_scale_arcsec,
+    )
+    return np.frombuffer(placed, np.float32), np.frombuffer(sound, bool)
+
+
+def _place(pixels, valid, inverse, origins, area, side, pixel_scale_arcsec):
     n, planes, height, width = pixels.shape
-    x, y = _source_coordinates(matrices, origins, side, pixel_scale_arcsec)
+    x, y = _source_coordinates(inverse, origins, side, pixel_scale_arcsec)
     x_taps, wx = _taps(x, width)
     y_taps, wy = _taps(y, height)
     values = np.where(valid, pixels, np.float32(0))
-    whole = valid.all(axis=(1, 2, 3))
+    whole = valid.all(axis=(2, 3))
     placed = np.empty((n, planes, side * side), np.float32)
     sound = np.empty((n, planes, side * side), bool)
-    # Which way a stamp takes depends on its own mask alone: company must not change a bit.
-    for rows, place in ((np.flatnonzero(whole), _place_whole), (np.flatnonzero(~whole), _place_masked)):
+
+    def place(way, rows, which):
+        """Planes `which` of stamps `rows`; planes of one stamp lie alike and share their taps."""
         if len(rows):
             taps = [a[:, rows] for a in (x_taps, wx, y_taps, wy)]
-            placed[rows], sound[rows] = place(values[rows], valid[rows], *taps)
-    area = (pixel_scale_arcsec**2 / np.abs(np.linalg.det(matrices))).astype(np.float32)
-    placed = np.where(sound, placed * area[:, None, None], np.float32(0))
-    return placed.reshape(n, planes, side, side), sound.reshape(n, planes, side, side)
+            at = np.ix_(rows, which)
+            placed[at], sound[at] = way(values[at], valid[at], *taps)
+
+    # Which way a plane takes depends on its own mask alone: company must not change a bit.
+    place(_place_whole, np.flatnonzero(whole.all(axis=1)), range(planes))
+    for plane in range(planes):
+        place(_place_whole, np.flatnonzero(whole[:, plane] & ~whole.all(axis=1)), [plane])
+        place(_place_masked, np.flatnonzero(~whole[:, plane]), [plane])
+    return np.where(sound, placed * area[:, None, None], np.float32(0)), sound
 
 
 def _taps(at, size):

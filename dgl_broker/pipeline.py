@@ -140,8 +140,25 @@ class Pipeline:
             text = f"{message.where()}: {type(error).__name__}: {error}"
             return Outcome("dead_lettered", message, "unexpected", text, traceback.format_exc())
 
-    def _read(self, message):
-        """A message as an alert that is worth an example, or its refusal."""
+    def read(self, messages):
+        """Each message as a `Read`, an alert past the pre-cuts; or as the outcome that it has already."""
+        results = [self._guarded(self._open, message) for message in messages]
+        opened = {n: one for n, one in enumerate(results) if not isinstance(one, Outcome)}
+        try:
+            alerts = surveys.read_alerts([one.packet for one in opened.values()])
+        except (DglError, MemoryError, OSError):
+            raise
+        except Exception:  # noqa: BLE001 - one of them is odd: find it, and let the others through
+            alerts = [self._guarded(self._read_one, one.message, one.packet) for one in opened.values()]
+        for (n, one), alert in zip(opened.items(), alerts, strict=True):
+            results[n] = alert if isinstance(alert, Outcome) else self._guarded(self._past_precuts, one.message, one, alert)
+        return results
+
+    def _read_one(self, message, packet):
+        return surveys.read_alert(packet)
+
+    def _open(self, message):
+        """A message whose record is decoded, or its refusal by what its leading fields say."""
         opened = wire.open_message(message, self.survey, self.schemas, self.limits)
         known = None
         if len(self.filters) and not self.ungated:
@@ -151,15 +168,19 @@ class Pipeline:
                 refusal = self._refusal(message, head, self.filters.precut(head.facts, known=known))
                 if refusal is not None:
                     return refusal
-        packet = opened.packet()
-        alert = surveys.read_alert(packet)
-        late = self.filters.precut(alert.facts, final=True, known=known) if len(self.filters) else None
+        return _Opened(message, opened, opened.packet(), known)
+
+    def _past_precuts(self, message, opened, alert):
+        """An alert that is worth an example, or its refusal; `alert` may be what was wrong with it."""
+        if isinstance(alert, PacketError):
+            raise alert
+        late = self.filters.precut(alert.facts, final=True, known=opened.known) if len(self.filters) else None
         cuts = {} if late is None else late.cuts
         refusal = self._refusal(message, alert, None if self.ungated else late)
         if refusal is not None:
             refusal.cuts = cuts
             return refusal
-        return Read(message, alert, cuts, self.keep(opened, packet))
+        return Read(message, alert, cuts, self.keep(opened.opened, opened.packet))
 
     def refused(self, messages, reason, text):
         """Outcomes of messages that are refused whatever they hold; read only as far as their records need."""
@@ -171,8 +192,7 @@ class Pipeline:
 
     def recall(self, messages):
         """Remember the companions of messages that were scored before; nothing is scored."""
-        read = [self._guarded(self._read, message) for message in messages]
-        alerts = [one.alert for one in read if not isinstance(one, Outcome)]
+        alerts = [one.alert for one in self.read(messages) if not isinstance(one, Outcome)]
         if self.companions is not None and alerts:
             self.companions.remember(alerts)
 
@@ -207,10 +227,6 @@ class Pipeline:
             text = f"{alert.name}: {precut.text}"
             return Outcome("refused", message, precut.reason, text, alert=alert, cuts=precut.cuts)
         return None
-
-    def read(self, messages):
-        """Each message as a `Read`, an alert past the pre-cuts; or as the outcome that it has already."""
-        return [self._guarded(self._read, message) for message in messages]
 
     def _fetch(self, alerts):
         if self.companions is None:
@@ -254,6 +270,16 @@ class Pipeline:
             message_id=message_id(read.alert.survey, read.alert.alert_id, self.bundle_sha256, ids),
             companions=tuple(companions.values()) if ids else (),
         )
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A message whose record is decoded; `known` are the facts that its leading fields told of, if they were asked."""
+
+    message: object
+    opened: object
+    packet: object
+    known: frozenset | None
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "message_id"},
     {"alert", "native", "scores", "client", "data_files", "yaml_reader", "photometry", "librdkafka", "topic_names"},
     {"nights", "stamps", "stamp_quality", "light_curve", "north_up", "wire"},
-    {"surveys", "companions", "context"},
+    {"surveys", "companions", "context", "planes"},
     {"example", "companion_desk"},
     {"paper_example", "html"},
     {"selection", "model", "outputs"},

@@ -17,6 +17,8 @@ from fuzz.mutations import Schemas, mutants
 
 from dgl_broker import native
 from dgl_broker.errors import ConfigError, PacketError
+from dgl_broker.north_up import place_north_up
+from dgl_broker.stamp_quality import level_and_noise
 from dgl_broker.surveys.values import columns, integers, meanings, present
 from dgl_broker.wire import DEFAULT, FolderSchemas, Limits, decode, decode_all, encode_container
 from dgl_broker.wire.histories import History
@@ -132,20 +134,20 @@ def test_history_is_the_rows_and_the_columns(history):
     rows = present(history)
     assert rows == [ROWS[0], ROWS[2]] and len(rows) == 2
     np.testing.assert_array_equal(
-        columns(rows, ("magpsf", "fid", "jd", "nosuchfield")),
+        columns([rows], ("magpsf", "fid", "jd", "nosuchfield")),
         [[np.nan, 19.25], [2.0, np.nan], [2460000.5, 2460001.5], [np.nan, np.nan]],
     )
-    assert integers(rows, ("candid",)).tolist() == [[2**53 + 1, -7]]
-    assert integers(rows, ("fid",)).tolist() == [[2, -2]]  # a null gets a negative number of its own
-    assert list(meanings(rows, "isdiffpos", {"t": 1.0, None: 0.0}.get)) == [1.0, 0.0]
+    assert integers([rows], ("candid",)).tolist() == [[2**53 + 1, -7]]
+    assert integers([rows, rows], ("fid",)).tolist() == [[2, -2, 2, -4]]  # a null gets a negative number of its own
+    assert meanings([rows], "isdiffpos", {"t": 1.0, None: 0.0}.get, float).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("fields", [("magpsf", "fid", "jd", "nosuchfield"), ("isdiffpos", "jd")])
 @needs_native
 def test_columns_of_a_history_are_those_of_its_rows(history, fields):
     rows = present(history)
-    np.testing.assert_array_equal(columns(rows, fields), columns(rows.rows(), fields))
-    np.testing.assert_array_equal(integers(rows, ("candid", "fid")), integers(rows.rows(), ("candid", "fid")))
+    np.testing.assert_array_equal(columns([rows], fields), columns([rows.rows()], fields))
+    np.testing.assert_array_equal(integers([rows], ("candid", "fid")), integers([rows.rows()], ("candid", "fid")))
 
 
 @needs_native
@@ -161,6 +163,38 @@ def test_rows_are_limited_alike(n_rows):
 
     python, compiled = of_both(outcome)
     assert compiled == python and isinstance(python, list if n_rows == 60 else str)
+
+
+def random_stamps(rng, n, planes, height, width, masked):
+    """Pixels, mask, matrices and origins for `place_north_up`: any orientation, some straight, some with holes."""
+    pixels = rng.normal(0.0, 100.0, (n, planes, height, width)).astype(np.float32)
+    valid = rng.random(pixels.shape) > 0.02 if masked else np.ones(pixels.shape, bool)
+    angle = rng.choice([0.0, np.pi, *rng.uniform(0, 2 * np.pi, 6)], n)
+    scale = rng.uniform(0.19, 0.21, n)
+    matrices = scale[:, None, None] * np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(
+        n, 2, 2
+    )
+    return pixels, valid, matrices, rng.uniform(height / 2 - 4, height / 2 + 4, (n, 2))
+
+
+@needs_native
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("shape", [(2, 30, 30), (1, 63, 62), (3, 7, 5)])
+def test_stamps_are_put_north_up_to_the_bit(shape, masked):
+    stamps = random_stamps(np.random.default_rng(3), 40, *shape, masked)
+    python, compiled = of_both(lambda: place_north_up(*stamps, max(shape), 0.2))
+    assert plain(compiled) == plain(python) and python[1].any() and not python[1].all()
+
+
+@needs_native
+@pytest.mark.parametrize("n", [1, 2, 3, 900, 3969])
+def test_level_and_noise_are_numpys_to_the_bit(n):
+    rng = np.random.default_rng(n)
+    for values in (rng.normal(5.0, 3.0, n), np.round(rng.normal(0.0, 1.0, n)), np.zeros(n)):
+        values = values.astype(np.float32)
+        level = np.median(values)
+        python, compiled = of_both(lambda values=values: level_and_noise(values))
+        assert python == (level, 1.4826 * np.median(np.abs(values - level))) and plain(compiled) == plain(python)
 
 
 def run(code, **environment):

@@ -1,10 +1,11 @@
 """Surveys' packets -> `Alert`: the only place that knows a survey's fields, units and habits."""
 
+from dgl_broker.errors import PacketError
 from dgl_broker.surveys import lsst, ztf
 from dgl_broker.surveys.facts import FACTS
 from dgl_broker.surveys.head import AlertHead
 
-__all__ = ["FACTS", "SURVEYS", "AlertHead", "leading_facts", "leading_fields", "read_alert", "read_head"]
+__all__ = ["FACTS", "SURVEYS", "AlertHead", "leading_facts", "leading_fields", "read_alert", "read_alerts", "read_head"]
 
 SURVEYS = {"lsst": lsst, "ztf": ztf}
 
@@ -21,7 +22,33 @@ def read_alert(packet):
     PacketError
         `bad_value`, `inexact_id`, `missing_field`: names the alert, what was found and what was needed.
     """
-    return SURVEYS[packet.survey].read_alert(packet.record, packet.schema)
+    (found,) = read_alerts([packet])
+    if isinstance(found, PacketError):
+        raise found
+    return found
+
+
+def read_alerts(packets):
+    """The `Alert` of each packet, or the PacketError that reading it gave; each the same to the bit in any company.
+
+    Parameters
+    ----------
+    packets : list of dgl_broker.wire.Packet
+        Their light curves are made in one step: most histories have a dozen rows.
+    """
+    results = [None] * len(packets)
+    for survey, module in SURVEYS.items():
+        heads = {}
+        for n, packet in enumerate(packets):
+            if packet.survey == survey:
+                try:
+                    heads[n] = module.read_head(packet.record, packet.schema)
+                except PacketError as error:
+                    results[n] = error
+        curves = module.read_curves([packets[n].record for n in heads]) if heads else []
+        for (n, head), (curve, n_dropped) in zip(heads.items(), curves, strict=True):
+            results[n] = module.alert_of(packets[n].record, head, curve, n_dropped)
+    return results
 
 
 def read_head(opened):

@@ -75,15 +75,23 @@ def cells(rows, field):
         return [row.get(field) for row in rows]
 
 
-def columns(rows, fields):
-    """Fields of all rows as float64, shape (fields, rows); NaN for null, a missing field and what is no or an absurd number."""
-    found = rows.numbers(fields) if isinstance(rows, History) else None
-    if found is None:
-        found = np.array([_column(cells(rows, field)) for field in fields]).reshape(len(fields), len(rows))
+def columns(histories, fields):
+    """Fields of all rows of several histories as float64, shape (fields, rows).
+
+    NaN for null, for a missing field, and for what is no number or an absurd one.
+    """
+    parts = [_columns(rows, fields) for rows in histories if len(rows)]
+    found = np.concatenate(parts, axis=1) if parts else np.empty((len(fields), 0))
     size = np.abs(found)
     found[size > GREATEST] = np.nan
     found[size < LEAST] = 0.0
     return found
+
+
+def _columns(rows, fields):
+    if isinstance(rows, History) and (found := rows.numbers(fields)) is not None:
+        return found
+    return np.array([_column(cells(rows, field)) for field in fields])
 
 
 def _column(values):
@@ -93,23 +101,32 @@ def _column(values):
         return np.array([np.nan if (v := number(value)) is None else v for value in values], np.float64)
 
 
-def integers(rows, fields):
-    """Fields of all rows as int64, shape (fields, rows); what is none gets a negative number of its own."""
-    if isinstance(rows, History) and (found := rows.integers(fields)) is not None:
-        return found
-    return np.array([_integers(cells(rows, field)) for field in fields])
+def integers(histories, fields):
+    """Fields of all rows of several histories as int64, shape (fields, rows); what is none gets a negative number."""
+    parts, n = [np.empty((len(fields), 0), np.int64)], 0
+    for rows in histories:
+        if len(rows):
+            found = rows.integers(fields) if isinstance(rows, History) else None
+            parts.append(np.array([_integers(cells(rows, field), n) for field in fields]) if found is None else found)
+            n += len(rows)
+    return np.concatenate(parts, axis=1)
 
 
-def _integers(values):
+def _integers(values, before):
     try:
         return np.array(values, np.int64)
     except (TypeError, ValueError, OverflowError):
         exact = [v if isinstance(v, int) and -INT64 <= v < INT64 else exact_id(v) for v in values]
-        return np.array([-1 - i if v is None else v for i, v in enumerate(exact)], np.int64)
+        return np.array([-1 - before - i if v is None else v for i, v in enumerate(exact)], np.int64)
 
 
-def meanings(rows, field, meaning):
-    """What a field of all rows stands for: `meaning` of each value."""
-    if isinstance(rows, History) and (found := rows.meanings(field, meaning)) is not None:
+def meanings(histories, field, meaning, dtype):
+    """What a field of all rows of several histories stands for: `meaning` of each value, shape (rows,) of `dtype`."""
+    parts = [_meanings(rows, field, meaning, dtype) for rows in histories if len(rows)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def _meanings(rows, field, meaning, dtype):
+    if isinstance(rows, History) and (found := rows.meanings(field, meaning, dtype)) is not None:
         return found
-    return [meaning(value) for value in cells(rows, field)]
+    return np.array([meaning(value) for value in cells(rows, field)], dtype)

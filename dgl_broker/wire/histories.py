@@ -135,12 +135,12 @@ class History:
             return None
         return self._words_as(np.int64).take(places, axis=0)
 
-    def meanings(self, name, meaning):
-        """What a column of texts stands for, shape (rows,): `meaning` of each different text, or of None; None for no texts."""
+    def meanings(self, name, meaning, dtype):
+        """What a column of texts stands for: `meaning` of each different text, or of None, shape (rows,); None for no texts."""
         at = self._layout.names.index(name) if name in self._layout.names else -1
         if at < 0 or self._layout.kinds[at] != "text":
             return None
-        known = np.array([*map(meaning, self._texts[self._layout.texts[at]]), meaning(None)])
+        known = np.array([*map(meaning, self._texts[self._layout.texts[at]]), meaning(None)], dtype)
         return known[np.where(self._is_null()[at], len(known) - 1, self._words_as(np.int64)[at])]
 
     def _words_as(self, dtype):

@@ -9,7 +9,7 @@ import numpy as np
 from dgl_broker.alert import BANDS, DETECTION, FORCED, Alert, Cutouts
 from dgl_broker.errors import PacketError
 from dgl_broker.surveys.head import AlertHead
-from dgl_broker.surveys.history import Rows, brightest_magnitude, first_detection, merged
+from dgl_broker.surveys.history import Rows, brightest_magnitude, first_detection, light_curves, owners
 from dgl_broker.surveys.lsst.facts import host_redshift, leading_facts
 from dgl_broker.surveys.values import columns, exact_id, integers, meanings, needed, number, number_above, present
 from dgl_broker.wire.schema_tree import shown
@@ -51,11 +51,9 @@ def read_head(record, schema):
     )
 
 
-def read_alert(record, schema):
-    """The `Alert` of a packet's fields; see `dgl_broker.surveys.read_alert`."""
-    head = read_head(record, schema)
+def alert_of(record, head, curve, n_dropped):
+    """The `Alert` of a packet's fields, its head and its light curve; see `dgl_broker.surveys.read_alerts`."""
     source, facts, dia_object = record[TRIGGER], head.facts, record["diaObject"] or {}
-    curve, n_dropped = _light_curve(record, source)
     stated = exact_id(dia_object.get("nDiaSources"))
     first = first_detection(number_above(dia_object.get("firstDiaSourceMjdTai"), 0.0), curve)
     facts.update({f"{b}_science_flux_mean_njy": number(dia_object.get(f"{b}_scienceFluxMean")) for b in BANDS})
@@ -66,7 +64,7 @@ def read_alert(record, schema):
     facts["host_redshift"] = host_redshift(record)
     return Alert(
         survey="lsst",
-        schema=schema,
+        schema=head.schema,
         alert_id=head.alert_id,
         object_id=head.object_id,
         ra=head.ra,
@@ -99,28 +97,32 @@ def _is_solar_system(source):
     return bool(number(source["ssObjectId"]))
 
 
-def _light_curve(record, source):
-    processed = number(source.get("timeProcessedMjdTai"))
-    return merged(
-        _rows([source], DETECTION, None),
-        _rows(record["prvDiaSources"], DETECTION, processed),
-        _rows(record["prvDiaForcedSources"], FORCED, processed),
+def read_curves(records):
+    """(LightCurve, rows dropped) of each of many packets whose triggers are known to be usable."""
+    sources = [record[TRIGGER] for record in records]
+    detected = [present(record["prvDiaSources"]) for record in records]
+    forced = [present(record["prvDiaForcedSources"]) for record in records]
+    numbers = columns([sources], NUMBERS + TIMES)
+    processed = numbers[-1]
+    rows = columns([*detected, *forced], NUMBERS + TIMES)
+    withdrawn, done = rows[len(NUMBERS) :]
+    owner = np.concatenate([owners(detected), owners(forced)])
+    n_detected = sum(map(len, detected))
+    kinds = np.repeat([DETECTION, FORCED], [n_detected, len(owner) - n_detected])
+    history = Rows(
+        numbers=rows[: len(NUMBERS)],
+        labels=_labels([*detected, *forced], kinds),
+        owner=owner,
+        allowed=~(withdrawn > 0),
+        # What was processed later than the trigger was not known then: brokers add it to copies.
+        counts=~(done > processed[owner]),
     )
+    return light_curves(numbers[: len(NUMBERS)], _labels([sources], np.full(len(sources), DETECTION)), history)
 
 
-def _rows(rows, kind, processed_mjd):
-    """Histories as columns. What was processed later than the trigger was not known then: brokers add it to copies."""
-    rows = present(rows)
-    labels = np.empty((4, len(rows)), np.int64)
-    if not len(rows):
-        return Rows(np.empty((5, 0)), labels)
-    labels[0] = meanings(rows, "band", _band_index)
-    labels[1] = kind
-    labels[2:] = integers(rows, EXPOSURE)
-    numbers = columns(rows, NUMBERS + TIMES)
-    withdrawn, done = numbers[len(NUMBERS) :]
-    known = None if processed_mjd is None else ~(done > processed_mjd)
-    return Rows(numbers[: len(NUMBERS)], labels, ~(withdrawn > 0), known)
+def _labels(histories, kinds):
+    bands = meanings(histories, "band", _band_index, np.int64)
+    return np.concatenate([[bands, kinds], integers(histories, EXPOSURE)])
 
 
 def _band_index(band):

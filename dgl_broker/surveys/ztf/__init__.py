@@ -1,6 +1,7 @@
 """ZTF alert packets."""
 
 from dgl_broker.surveys.ztf.facts import FIELDS_OF_FACT, leading_facts
-from dgl_broker.surveys.ztf.read import TRIGGER, read_alert, read_head
+from dgl_broker.surveys.ztf.history import read_curves
+from dgl_broker.surveys.ztf.read import TRIGGER, alert_of, read_head
 
-__all__ = ["FIELDS_OF_FACT", "TRIGGER", "leading_facts", "read_alert", "read_head"]
+__all__ = ["FIELDS_OF_FACT", "TRIGGER", "alert_of", "leading_facts", "read_curves", "read_head"]

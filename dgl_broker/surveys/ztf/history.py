@@ -4,7 +4,7 @@ import numpy as np
 
 from dgl_broker.alert import BANDS, DETECTION, FORCED, UPPER_LIMIT
 from dgl_broker.photometry import LN10_OVER_2P5, mjd_tai_from_jd_utc, njy_of_count
-from dgl_broker.surveys.history import Rows, merged
+from dgl_broker.surveys.history import Rows, light_curves, owners
 from dgl_broker.surveys.values import columns, meanings, number, present
 
 PIXEL_SCALE_ARCSEC = 1.012  # Dekany et al. 2020, PASP 132, 038001, table 1
@@ -37,39 +37,45 @@ def exposure_of(stated):
     return stated if stated is not None and 0 < stated < LONGEST_EXPOSURE_S else EXPOSURE_S
 
 
-def light_curve(record, candidate):
-    """(LightCurve, rows dropped) of a packet whose trigger is known to be usable."""
-    earlier, forced = present(record["prv_candidates"]), present(record.get("fp_hists"))
-    detected = np.concatenate([columns([candidate], DETECTED), columns(earlier, DETECTED)], axis=1)
-    signs = np.array([sign(candidate["isdiffpos"]), *meanings(earlier, "isdiffpos", sign)])
+def read_curves(records):
+    """(LightCurve, rows dropped) of each of many packets whose triggers are known to be usable."""
+    candidates = [record["candidate"] for record in records]
+    earlier = [present(record["prv_candidates"]) for record in records]
+    forced = [present(record.get("fp_hists")) for record in records]
+    detected = columns([candidates, *earlier], DETECTED)
     measured = columns(forced, MEASURED)
-    n = detected.shape[1]
+    signs = meanings([candidates, *earlier], "isdiffpos", sign, np.float64)
+    n, n_detected = len(records), detected.shape[1]
+    owner = np.concatenate([np.arange(n), owners(earlier), owners(forced)])
     times = np.concatenate([detected[:TIMES], measured[:TIMES]], axis=1)
-    mjd, exposures, bands = _times(times), _exposures(times[0]), _bands(times[2])
-    candidates = _candidates(detected[TIMES:], signs, mjd[:n], exposures[:n], bands[:n])
-    trigger = Rows(candidates.numbers[:, :1], candidates.labels[:, :1])
-    history = Rows(candidates.numbers[:, 1:], candidates.labels[:, 1:])
-    return merged(trigger, history, _forced(measured[TIMES:], mjd[n:], exposures[n:], bands[n:]))
+    shared = _times(times[0], times[1]), _exposures(times[0], owner), _bands(times[2])
+    numbers, labels = _candidates(detected[TIMES:], signs, *(part[:n_detected] for part in shared))
+    forced_numbers, forced_labels = _forced(measured[TIMES:], *(part[n_detected:] for part in shared))
+    numbers = np.concatenate([numbers, forced_numbers], axis=1)
+    labels = np.concatenate([labels, forced_labels], axis=1)
+    all_rows = np.ones(len(owner) - n, bool)
+    history = Rows(numbers[:, n:], labels[:, n:], owner[n:], allowed=all_rows, counts=all_rows)
+    return light_curves(numbers[:, :n], labels[:, :n], history)
 
 
-def _times(times):
-    """MJD TAI at mid-exposure, shape (n,), of jd and exptime."""
-    jd, stated, _ = times
+def _times(jd, stated):
+    """MJD TAI at mid-exposure of starts [JD UTC] and exposures as the packet states them, shape (n,)."""
     exposures = np.where((stated > 0) & (stated < LONGEST_EXPOSURE_S), stated, EXPOSURE_S)
     return mjd_tai_from_jd_utc(jd, exposures)
 
 
-def _exposures(jd):
-    """A number for each row that rows at one time share, int64: one exposure has one start, to rounding."""
-    order = np.argsort(jd, kind="stable")
+def _exposures(jd, owner):
+    """A number for each row that rows of one alert at one time share: one exposure has one start, to rounding."""
+    order = np.lexsort((jd, owner))
     starts = np.diff(jd[order], prepend=-np.inf) > SAME_EXPOSURE_D
+    starts |= np.diff(owner[order], prepend=-1) > 0
     out = np.empty(len(jd), np.int64)
     out[order] = np.cumsum(starts)
     return out
 
 
 def _bands(fid):
-    """Index of the band, -1 for a filter that is none; shape (n,), int64."""
+    """Index of the band, -1 for a filter that is none; shape (n,)."""
     known = (fid >= 1) & (fid < len(BAND_INDEX_OF_FID)) & (fid == np.floor(fid))
     return BAND_INDEX_OF_FID[np.where(known, fid, 0).astype(np.int64)]
 
@@ -80,29 +86,30 @@ def _magnitudes(mag):
 
 
 def _candidates(columns_, signs, mjd, exposures, bands):
-    """Detections and upper limits as columns: a row without magpsf is an upper limit at its diffmaglim."""
+    """Detections and upper limits as `Rows` has them: a row without magpsf is an upper limit at its diffmaglim."""
     magnitudes, (sigma, reference_sigma, separation_px) = columns_[:3], columns_[3:]
     is_limit = np.isnan(magnitudes[0])
-    flux, limit, reference = njy_of_count(_magnitudes(magnitudes))  # the flux of a magnitude: of one count with that zero point
+    flux, limit, reference = njy_of_count(_magnitudes(magnitudes))  # a magnitude is the zero point of one count
     err = flux * LN10_OVER_2P5 * sigma
     flux = flux * np.where(signs == 0.0, np.nan, signs)
     total, total_err = _totals(reference, reference_sigma, separation_px * PIXEL_SCALE_ARCSEC, flux, err)
     flux, err = np.where(is_limit, 0.0, flux), np.where(is_limit, limit / 5.0, err)
     kind = np.where(is_limit, UPPER_LIMIT, DETECTION)
-    return Rows(np.stack([mjd, flux, err, total, total_err]), np.stack([bands, kind, exposures, bands]))
+    return _rows((mjd, flux, err, total, total_err), (bands, kind, exposures, bands))
 
 
 def _forced(columns_, mjd, exposures, bands):
-    """Forced photometry as columns; -99999 stands for a fit that failed."""
+    """Forced photometry as `Rows` has it; -99999 stands for a fit that failed."""
     magnitudes, (counts, counts_err, reference_sigma, separation_arcsec) = columns_[:2], columns_[2:]
-    if not len(mjd):
-        return Rows(np.empty((5, 0)), np.empty((4, 0), np.int64))
     scale, reference = njy_of_count(_magnitudes(magnitudes))
     failed = (counts <= -99998.0) | ~(counts_err > 0)
     flux, err = np.where(failed, np.nan, counts * scale), np.where(failed, np.nan, counts_err * scale)
     total, total_err = _totals(reference, reference_sigma, separation_arcsec, flux, err)
-    kind = np.full(len(mjd), FORCED)
-    return Rows(np.stack([mjd, flux, err, total, total_err]), np.stack([bands, kind, exposures, bands]))
+    return _rows((mjd, flux, err, total, total_err), (bands, np.full(len(mjd), FORCED), exposures, bands))
+
+
+def _rows(numbers, labels):
+    return np.stack(numbers), np.stack(labels)
 
 
 def _totals(reference_njy, reference_sigma, separation_arcsec, flux_njy, err_njy):

@@ -13,7 +13,7 @@ from dgl_broker.surveys.head import AlertHead
 from dgl_broker.surveys.history import brightest_magnitude, first_detection
 from dgl_broker.surveys.values import exact_id, needed, number_above
 from dgl_broker.surveys.ztf.facts import leading_facts, stated_first
-from dgl_broker.surveys.ztf.history import BAND_OF_FID, MAGNITUDES, PIXEL_SCALE_ARCSEC, light_curve, sign
+from dgl_broker.surveys.ztf.history import BAND_OF_FID, MAGNITUDES, PIXEL_SCALE_ARCSEC, sign
 from dgl_broker.wire.schema_tree import shown
 
 STAMP_SIDE = 63  # Masci et al. 2019, PASP 131, 018003, section 6
@@ -59,11 +59,9 @@ def read_head(record, schema):
     )
 
 
-def read_alert(record, schema):
-    """The `Alert` of a packet's fields; see `dgl_broker.surveys.read_alert`."""
-    head = read_head(record, schema)
+def alert_of(record, head, curve, n_dropped):
+    """The `Alert` of a packet's fields, its head and its light curve; see `dgl_broker.surveys.read_alerts`."""
     candidate, facts = record[TRIGGER], head.facts
-    curve, n_dropped = light_curve(record, candidate)
     first = first_detection(stated_first(candidate), curve)
     stated = exact_id(candidate.get("ndethist")) or 0
     facts.setdefault("n_detections", curve.n_detections)
@@ -72,7 +70,7 @@ def read_alert(record, schema):
     facts["rows_dropped"] = n_dropped
     return Alert(
         survey="ztf",
-        schema=schema,
+        schema=head.schema,
         alert_id=head.alert_id,
         object_id=head.object_id,
         ra=head.ra,
