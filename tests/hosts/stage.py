@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[n]) for n in (1, 2)]
 SURVEYS = ("ztf", "lsst")
+PARTITIONS = 8  # the mock cluster keeps some 5 MB of each
 THRESHOLD = {"ztf": -3.0, "lsst": -4.3}  # log-odds that about half of the shared alerts reach
 
 
@@ -65,7 +66,8 @@ def _settings(cluster, survey, folder):
 
     from dgl_broker.settings_model import Settings
 
-    for topic in (f"{survey}.in", f"dgl.{survey}.scores", f"dgl.{survey}.candidates", f"dgl.{survey}.deadletters"):
+    cluster.create_topic(f"{survey}.in", PARTITIONS)
+    for topic in (f"dgl.{survey}.scores", f"dgl.{survey}.candidates", f"dgl.{survey}.deadletters"):
         cluster.create_topic(topic, 1)
     return Settings.model_validate(
         {
@@ -96,8 +98,8 @@ def _run(settings, scorer, values):
     from dgl_broker.wire.records import read_record
 
     producer = Producer(settings.kafka)
-    for value in values:
-        producer.produce(settings.input.topics[0], value, partition=0)
+    for n, value in enumerate(values):
+        producer.produce(settings.input.topics[0], value, partition=n % PARTITIONS)
     producer.flush(30)
     Worker(settings, Stop(), scorer=scorer).run(until_eof=True)
     reader = Consumer({**settings.kafka, "group.id": "stage", "enable.partition.eof": True})
