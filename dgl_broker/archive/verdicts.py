@@ -7,6 +7,7 @@ a worker takes a new version some seconds after it was written.
 
 import hashlib
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,9 +147,11 @@ def _arrival(message, mjd_tai):
     """When an alert came: by Kafka's timestamp where it has one, else by its exposure; None where it has neither."""
     if message.timestamp_ms is not None:
         return datetime.fromtimestamp(message.timestamp_ms / 1000.0, UTC)
+    if not math.isfinite(mjd_tai):
+        return None
     try:
         return _MJD_EPOCH + timedelta(days=float(jd_utc_from_mjd_tai(mjd_tai)) - MJD_OF_JD)
-    except (OverflowError, ValueError):
+    except OverflowError:
         return None
 
 

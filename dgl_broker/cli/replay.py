@@ -61,6 +61,7 @@ def _add_part(group):
 
 def _add_judging(group):
     group.add_argument("--bundle", help="default, the id of a shipped bundle, or a folder")
+    group.add_argument("--shadow-bundle", metavar="B", help="a bundle that scores beside, never a verdict")
     group.add_argument("--filters", action="append", metavar="F", help="a file or the name of a shipped filter")
     group.add_argument(
         "--verdicts",

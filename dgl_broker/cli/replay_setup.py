@@ -95,6 +95,7 @@ def prepare(args, progress, stop):
         **_part_plan(args, part),
         "bundle_id": scorer.bundle_id,
         "bundle_sha256": scorer.bundle_sha256,
+        "shadow_bundle_sha256": None if scorer.shadow is None else scorer.shadow.bundle.sha256,
         "calibration_id": getattr(scorer.bundle.calibration, "calibration_id", None),
         "device": scorer.device_name,
         "precision": scorer.ensemble.precision,
@@ -254,6 +255,7 @@ def _scorer(args, settings, survey):
         prevalence=args.prevalence if args.prevalence is not None else (settings.prevalence if settings else 1e-6),
         ungated=args.ungated,
         batch_size=args.batch_size,
+        shadow=args.shadow_bundle or (settings.shadow_bundle if settings else None),
         programids=sorted(settings.published_programids) if settings and settings.published_programids is not None else None,
     )
 
