@@ -16,6 +16,7 @@ MAX_BYTES = 1_000_000  # a configuration or a filter is a few kB
 MAX_ALIASES = 20
 MAX_DEPTH = 40  # deeper than any of ours, far from Python's own limit of recursion
 MAX_NODES = 100_000
+MAX_INTEGER = 2**63 - 1
 
 
 class _Reader(yaml.SafeLoader):
@@ -65,7 +66,11 @@ class _Reader(yaml.SafeLoader):
 
     def construct_int(self, node):
         text = self.construct_scalar(node)
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            # Nothing of ours is so large, and such a one cannot be compared with a float.
+            raise yaml.constructor.ConstructorError(None, None, "an integer of more than 64 bits", node.start_mark)
+        return value
 
     def construct_float(self, node):
         text = self.construct_scalar(node).lower()

@@ -101,6 +101,20 @@ def test_inflated_bytes_have_a_limit_of_their_own(codec):
     assert (error.reason, error.detail) == ("too_large", "block of more than 100000 bytes once inflated")
 
 
+@pytest.mark.parametrize("top", ["record", "enum", ["x" * 90_000] * 3, {"type": "x" * 90_000}, "x" * 90_000])
+def test_errors_quote_no_more_of_a_schema_than_can_be_read(top):
+    for schema in (
+        {"type": top, "fields": "y" * 90_000},
+        {"type": top, "name": "z" * 90_000},
+        [top],
+        {**SCHEMA["ztf"], "type": top},
+    ):
+        try:
+            decode(container(schema, [(1, payload("ztf", ztf_record()))]))
+        except PacketError as error:
+            assert len(str(error)) < 400
+
+
 def test_rows_are_limited_in_every_history():
     for survey, record, name in (
         ("lsst", lsst_record(30, 0), "prvDiaSources"),

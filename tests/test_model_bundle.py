@@ -207,6 +207,8 @@ def test_aliases_that_lead_nowhere_are_refused(folder, aliases):
         (lambda c: c.update(classes=["a", "b", "c", "d"]), "classes is"),
         (lambda c: c.update(trained="no"), "trained is 'no', expected true or false"),
         (lambda c: c.pop("fusion"), "fusion is None, expected a table"),
+        (lambda c: c["fusion"].update(way=["lr"]), "fusion.way ['lr'], expected one of"),
+        (lambda c: c["prior"]["class_mix"].update(lens=10**400), "not a JSON document: an integer of 401 digits"),
         (lambda c: c["input"].pop("minimum"), "input.minimum is None, expected a table"),
         (lambda c: c.update(hashes={WEIGHTS: "ab"}), "hashes is"),
         (lambda c: c["hashes"].pop(SVM), "hashes has no svm.safetensors"),

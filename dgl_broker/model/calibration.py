@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dgl_broker.errors import ConfigError, StateError
+from dgl_broker.model.card import json_document
 
 # Fact of the alert, and the lower edges of its second and later bins.
 DEFAULT_AXES = (("n_detections", (3, 6)), ("n_bands", (2,)), ("snr", (10.0,)))
@@ -115,7 +116,7 @@ class Calibration:
         """Read `calibration.json`; StateError names what is wrong with it."""
         try:
             with open(path, encoding="utf-8") as file:
-                return cls.from_dict(json.load(file), str(path))
+                return cls.from_dict(json_document(file.read()), str(path))
         except OSError as err:
             raise StateError(f"{path}: cannot be read: {err.strerror}") from err
         except ValueError as err:

@@ -15,6 +15,7 @@ CARD = "card.json"
 KINDS = ("alert", "paper")
 SURVEYS = ("lsst", "ztf")
 MAX_CARD_BYTES = 4 * 2**20
+MAX_DIGITS = 20  # of an integer of 64 bits, sign included
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 # What a log-odds depends on; metrics, limits and words on the card do not change it.
@@ -71,17 +72,39 @@ def scores_sha256(card):
     return hashlib.sha256(canonical({part: card.get(part) for part in SCORING_PARTS})).hexdigest()
 
 
+def json_document(text):
+    """What a JSON text holds.
+
+    Raises
+    ------
+    ValueError
+        It is none, or holds what cannot be compared or hashed: NaN, integers of more than 64 bits, halves of surrogate pairs.
+    """
+
+    def refuse(name):
+        raise ValueError(f"{name} is not a number of JSON")
+
+    def integer(digits):
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"an integer of {len(digits)} digits")
+        return int(digits)
+
+    try:
+        found = json.loads(text, parse_constant=refuse, parse_int=integer)
+        canonical(found)
+    except RecursionError as err:
+        raise ValueError("nested too deeply") from err
+    return found
+
+
 def read_card(raw, where):
     """The card in the bytes of `card.json`; ConfigError where it is not a JSON table."""
     if len(raw) > MAX_CARD_BYTES:
         raise ConfigError(f"{where}: {len(raw)} bytes, expected at most {MAX_CARD_BYTES}")
 
-    def refuse(name):
-        raise ValueError(f"{name} is not a number of JSON")
-
     try:
-        card = json.loads(raw, parse_constant=refuse)
-    except (ValueError, RecursionError) as err:
+        card = json_document(raw)
+    except ValueError as err:
         raise ConfigError(f"{where}: not a JSON document: {err}") from err
     if not isinstance(card, dict):
         raise ConfigError(f"{where}: holds a {type(card).__name__}, expected a table")
@@ -93,7 +116,7 @@ def check_card(card, where):
 
     def expect(good, key, wanted):
         if not good:
-            raise ConfigError(f"{where}: {key} is {card.get(key)!r}, expected {wanted}")
+            raise ConfigError(f"{where}: {key} is {repr(card.get(key))[:200]}, expected {wanted}")
 
     bundle_id = card.get("id")
     expect(isinstance(bundle_id, str) and ID_PATTERN.fullmatch(bundle_id), "id", "letters, digits, '_', '.', '-'")
@@ -108,7 +131,7 @@ def check_card(card, where):
     expect(isinstance(limits, list) and all(isinstance(line, str) for line in limits), "limits", "a list of sentences")
     minimum = card["input"].get("minimum")
     if not isinstance(minimum, dict):
-        raise ConfigError(f"{where}: input.minimum is {minimum!r}, expected a table")
+        raise ConfigError(f"{where}: input.minimum is {repr(minimum)[:200]}, expected a table")
     hashes = card.get("hashes")
     good = isinstance(hashes, dict) and all(_is_hash(h) for h in hashes.values())
     expect(good, "hashes", "sha256 and bytes of each file")

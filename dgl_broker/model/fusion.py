@@ -76,7 +76,7 @@ class Fusion:
             raise ConfigError(f"card: prior.class_mix {shares!r}, expected numbers")
         svm = None if meta is None else SvmArrays.from_tensors(tensors, meta)
         arrays = {}
-        if way in N_INPUTS:
+        if isinstance(way, str) and way in N_INPUTS:
             n = N_INPUTS[way]
             sizes = {"mean": (n,), "scale": (n,), "coefficients": (len(CLASSES), n), "intercepts": (len(CLASSES),)}
             arrays = {name: checked(tensors, f"fusion.{name}", size) for name, size in sizes.items()}

@@ -169,7 +169,7 @@ def full_name(schema, namespace=""):
     """Full name of a named type that stands in `namespace`."""
     name = schema.get("name")
     if not isinstance(name, str) or not name:
-        raise PacketError("bad_schema", f"a {schema.get('type')} without name")
+        raise PacketError("bad_schema", f"a type {shown(schema.get('type'))} without name")
     space = schema.get("namespace", namespace)
     return name if "." in name or not space else f"{space}.{name}"
 
@@ -197,6 +197,6 @@ def self_contained(schema, limits, lookup=None):
         more than the decoder can take.
     """
     if not isinstance(schema, dict) or schema.get("type") != "record":
-        what = f"a {schema.get('type')}" if isinstance(schema, dict) else f"a {type(schema).__name__}"
+        what = f"of type {shown(schema.get('type'))}" if isinstance(schema, dict) else f"a {type(schema).__name__}"
         raise PacketError("bad_schema", f"top of the schema is {what}, expected a record")
     return _Tree({}, limits, lookup).build(schema, "")[0]
