@@ -158,3 +158,29 @@ def test_order_of_a_score_and_its_bins(tmp_path, made):
     assert np.array_equal(ranked.bins[inside], np.searchsorted(ranked.edges, ranked.score[inside], side="right") - 1)
     logit = Ranked(alerts, alerts.bundles[BUNDLE].scores["p_lsn"], "p_lsn")
     assert logit.edges[0] > 0 and logit.edges[-1] < 1 and logit.is_probability and (np.diff(logit.edges) > 0).all()
+
+
+def test_labels_lie_on_columns_as_they_do_on_each_alert(tmp_path, made):
+    from dgl_broker.evaluation.labels import read_labels
+
+    made["survey"] = np.where(np.arange(len(made["alert_id"])) % 5 == 0, "lsst", "ztf")
+    ids, objects = made["alert_id"], made["object_id"]
+    rows = [
+        f"ztf,,{objects[0]},agn,eye",
+        f",,{objects[0]},lensed_sn_ia,eye",
+        f",,{objects[1]},bogus,TNS",
+        f",,{objects[60]},lensed_sn_cc,injected",
+    ]
+    rows += [
+        f"ztf,{ids[61]},,lensed_sn,injected",
+        f",{ids[2]},,sn_ia,simulated",
+        f"lsst,{ids[2]},,lens,eye",
+        f",{ids[0]},,no_lens,eye",
+    ]
+    path = tmp_path / "l.csv"
+    path.write_text("survey,alert_id,object_id,class,source\n" + "\n".join(rows) + "\n")
+    alerts = read_alerts([write_table(tmp_path / "s.parquet", made)], path)
+    plain = read_labels(path).of(made["survey"], ids, objects)
+    assert [alerts.kind.one(n) or "" for n in range(len(alerts))] == plain.kind.tolist()
+    assert np.array_equal(alerts.positive, plain.positive) and np.array_equal(alerts.class_ == NEGATIVE, plain.negative)
+    assert np.array_equal(~alerts.stream, plain.simulated | made["injected"])

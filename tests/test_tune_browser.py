@@ -126,18 +126,18 @@ def test_the_numbers_are_those_of_the_api(chromium, desk):
         assert [int(c) for c in confusion] == [row["found"], row["n"] - row["found"]]
 
 
-@pytest.mark.parametrize(("metric", "value"), [("candidates_per_night", 20), ("completeness", 0.5), ("fpr", 0.1)])
-def test_the_line_goes_to_an_operating_point(chromium, desk, metric, value):
+def test_the_line_goes_to_an_operating_point(chromium, desk):
     with served(desk[0]) as url, page_of(chromium) as page:
         opened(page, url)
-        page.select_option("#metric", metric)
-        page.fill("#value", str(value))
-        page.press("#value", "Enter")
-        body = {"filter": "bright", "operating_point": {"metric": metric, "value": value}}
-        told = requests.post(f"{url}/api/v1/preview", json=body, timeout=60).json()
-        settled(page, f"{told['threshold']:.15g}")
-        until(page, "document.querySelector('#point').textContent.includes('measured on')")
-        assert float(page.input_value("#score")) == pytest.approx(told["threshold"], abs=0.006)
+        for metric, value in (("candidates_per_night", 20), ("completeness", 0.5), ("fpr", 0.1)):
+            page.select_option("#metric", metric)
+            page.fill("#value", str(value))
+            page.press("#value", "Enter")
+            body = {"filter": "bright", "operating_point": {"metric": metric, "value": value}}
+            told = requests.post(f"{url}/api/v1/preview", json=body, timeout=60).json()
+            settled(page, f"{told['threshold']:.15g}")
+            until(page, "document.querySelector('#point').textContent.includes('measured on')")
+            assert float(page.input_value("#score")) == pytest.approx(told["threshold"], abs=0.006)
 
 
 def test_one_button_fills_the_nightly_budget(chromium, desk):
@@ -424,19 +424,21 @@ def contrast(page, text, paper):
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
-@pytest.mark.parametrize("width", [1440, 1280, 1024, 780])
-def test_it_fits_the_width_of_a_laptop(chromium, desk, width):
-    with served(desk[0]) as url, page_of(chromium, width, 800) as page:
+def test_it_fits_the_width_of_a_laptop(chromium, desk):
+    with served(desk[0]) as url, page_of(chromium, 1440, 800) as page:
         opened(page, url)
         settled(page, 3)
         until(page, "document.querySelectorAll('#above li').length > 0")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for one in page.locator(".number .big").all():
-            assert one.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
-        if width >= 1280:  # numbers, line and decision on the first screen
-            for at in ("#numbers", "#score", "#activate"):
-                box = page.locator(at).bounding_box()
-                assert box["y"] + box["height"] <= 800, at
+        for width in (1440, 1280, 1024, 780):
+            page.set_viewport_size({"width": width, "height": 800})
+            until(page, f"window.innerWidth === {width}")
+            until(page, f"document.documentElement.scrollWidth <= {width}")
+            for one in page.locator(".number .big").all():
+                assert one.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), width
+            if width >= 1280:  # numbers, line and decision on the first screen
+                for at in ("#numbers", "#score", "#activate"):
+                    box = page.locator(at).bounding_box()
+                    assert box["y"] + box["height"] <= 800, (at, width)
 
 
 def test_every_control_has_a_name_and_is_reached_by_keyboard(chromium, desk):
@@ -501,14 +503,14 @@ def test_a_million_scores_are_answered_while_the_line_moves(chromium, tmp_path):
         page.focus("#score")
         press(page, "PageDown", 4)
         seen = [settled(page)]
-        for _ in range(25):
-            press(page, "ArrowRight", 8)
+        for _ in range(12):
+            press(page, "ArrowRight", 12)
             seen.append(settled(page))
         values = [s["candidates"] for s in seen]
         assert values == sorted(values, reverse=True) and values[0] > values[-1] > 0
         with requests.Session() as session:
             whole = []
-            for threshold in np.linspace(0.0, 6.0, 40):
+            for threshold in np.linspace(0.0, 6.0, 25):
                 began = time.perf_counter()
                 session.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": float(threshold)}, timeout=60)
                 whole.append(1000 * (time.perf_counter() - began))

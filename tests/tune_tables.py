@@ -91,7 +91,8 @@ def write_table(path, made, filters=(("bright", 1),)):
 def write_labels(path, made):
     """Labels of the made-up lensed supernovae (every second of type Ia) and negatives."""
     lines = ["survey,alert_id,object_id,class,source"]
-    for group, object_id in sorted({(g, o) for g, o in zip(made["group"].tolist(), made["object_id"].tolist()) if g}):
+    known = np.flatnonzero(made["group"])
+    for group, object_id in sorted(set(zip(made["group"][known].tolist(), made["object_id"][known].tolist()))):
         word = ("lensed_sn_ia" if int(object_id) % 2 else "lensed_sn_cc") if group == 1 else "agn"
         lines.append(f"ztf,,{object_id},{word},{'injected' if group == 1 else 'TNS'}")
     path.write_text("\n".join(lines) + "\n")

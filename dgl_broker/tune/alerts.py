@@ -7,17 +7,25 @@ import numpy as np
 
 from dgl_broker.archive.score_columns import ScoreColumns, Words, read_score_columns
 from dgl_broker.errors import ConfigError
-from dgl_broker.evaluation.labels import LENSED_SN, read_labels
 from dgl_broker.nights import UNKNOWN, nights_of
 from dgl_broker.selection.filter_files import SCORE_RANGES, SURVEYS
 from dgl_broker.tune.beside import injected_labels, share_replayed
+from dgl_broker.tune.labelling import LENSED, LENSED_CC, LENSED_IA, NEGATIVE, UNKNOWN_CLASS, lay_labels
 
+__all__ = [
+    "LENSED",
+    "LENSED_CC",
+    "LENSED_IA",
+    "NEGATIVE",
+    "UNKNOWN_CLASS",
+    "Alerts",
+    "BundleScores",
+    "is_wanted",
+    "read_alerts",
+]
 SHADOW = "shadow_"
 _OTHERS = ("survey", "alert_id", "object_id", "mjd_tai", "ra", "dec", "band", "status", "reason", "bundle_id", "bundle_sha256",
            "source", "source_row", "injected", "verdicts")  # fmt: skip
-# Classes of the alerts as codes: what is not known, what is no lensed supernova, and the lensed ones.
-UNKNOWN_CLASS, NEGATIVE, LENSED, LENSED_IA, LENSED_CC = range(5)
-CLASS_CODES = {"": UNKNOWN_CLASS, LENSED_SN: LENSED, "lensed_sn_ia": LENSED_IA, "lensed_sn_cc": LENSED_CC}
 SECONDS_A_DAY = 86400.0
 
 
@@ -52,7 +60,7 @@ class Alerts:
     stream : array of bool
         Real alerts: neither simulated nor injected. Labelled ones are among them.
     class_ : array of int8
-        `UNKNOWN_CLASS`, `NEGATIVE`, `LENSED`, `LENSED_IA` or `LENSED_CC`.
+        `UNKNOWN_CLASS`, `NEGATIVE`, `LENSED`, `LENSED_IA` or `LENSED_CC` of `labelling`.
     injected : array of bool
         Simulated or injected.
     facts : dict
@@ -166,7 +174,8 @@ def read_alerts(paths, labels=None, sampled=None):
     marked = _joined(tables, "injected", first, at, len(first)) == 1.0
     marked |= facts.get("is_injected", np.zeros(len(first))) == 1.0
     told = [*([] if labels is None else [labels]), *injected_labels(files)]
-    class_, kind, simulated = _labelled(told, survey, alert_id, object_, names)
+    labelled = lay_labels(told, survey, alert_id, object_, names)
+    injected = labelled.simulated | marked
     return Alerts(
         alert_id=alert_id,
         survey=survey,
@@ -174,10 +183,10 @@ def read_alerts(paths, labels=None, sampled=None):
         object_name=names,
         night=night,
         nights=nights,
-        stream=~(simulated | marked),
-        injected=simulated | marked,
-        class_=class_,
-        kind=kind,
+        stream=~injected,
+        injected=injected,
+        class_=labelled.class_,
+        kind=labelled.kind,
         facts=facts,
         table=table,
         row=row,
@@ -269,22 +278,6 @@ def _nights(mjd_tai, survey):
     order = sorted(names)
     place = np.array([order.index(n) for n in names] + [-1], np.int32)
     return place[night], tuple(order)
-
-
-def _labelled(files, survey, alert_id, object_, names):
-    """(class code, kind, whether simulated) of each alert; of several files the first that knows it counts."""
-    n = len(alert_id)
-    class_, kind, simulated = np.full(n, "", "U40"), np.full(n, "", "U60"), np.zeros(n, bool)
-    of = np.array(names, dtype=object)[object_] if files else None
-    for file in files:
-        found = read_labels(file).of(survey.text(), alert_id, of)
-        new = (class_ == "") & (found.class_ != "")
-        class_[new], kind[new] = found.class_[new], found.kind[new]
-        simulated[new] = found.simulated[new]
-    words, at = np.unique(class_, return_inverse=True)
-    codes = np.array([CLASS_CODES.get(str(w), NEGATIVE) for w in words], np.int8)[at]
-    kinds, of_kind = np.unique(kind, return_inverse=True)
-    return codes, Words(np.where(codes == UNKNOWN_CLASS, -1, of_kind).astype(np.int32), tuple(kinds.tolist())), simulated
 
 
 def _bundles(tables, at, n):
