@@ -261,9 +261,17 @@ def test_one_wild_forced_point_does_not_flatten_the_rest():
     assert "1 points beyond the scale" in light_curves.plot_light_curve(curve, 61000.0)
 
 
-@pytest.mark.parametrize("n", [0, 1])
-def test_light_curves_of_no_point_and_of_one_are_drawn(n):
-    drawn(light_curves.plot_light_curve(light_curve([61000.0][:n]), 61000.0))
+@pytest.mark.parametrize("n, words", [(0, "no points"), (1, "1 detection (r 1)")])
+def test_light_curves_of_no_point_and_of_one_are_drawn(n, words):
+    figure = drawn(light_curves.plot_light_curve(light_curve([61000.0][:n]), 61000.0))
+    svg = figure.find(f"{SVG}svg")
+    assert words in svg.get("aria-label")
+    assert [t.text for t in svg.iter(f"{SVG}title")] == ["r, +0.00 d: 5 ± 0.2 µJy, detection"][:n]
+    assert len(svg.findall(f".//{SVG}circle[@class='ring']")) == n
+    # Scales of some width all the same: two ticks of time at least, all within the drawing, and no number that is none.
+    ticks = {t.text: float(t.get("x")) for t in svg.iter(f"{SVG}text") if t.get("class") == "tick"}
+    assert 0 < ticks["−2.0"] < ticks["0.0"] < float(svg.get("width"))
+    assert "nan" not in ET.tostring(svg, "unicode") and "inf" not in ET.tostring(svg, "unicode")
 
 
 def test_a_flux_that_is_not_finite_is_left_out():

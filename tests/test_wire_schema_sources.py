@@ -246,3 +246,19 @@ def test_schema_of_another_kind_or_broken_is_the_messages_fault(registry, open_r
 def test_check_asks_for_something_every_registry_has(registry, open_registry):
     registry.answers["/schemas/types"] = (200, ["AVRO"])
     open_registry().check()
+    assert registry.asked == ["/schemas/types"]  # no schema is needed for it, so an empty registry is ready too
+
+
+@pytest.mark.parametrize(
+    "answer, error, words",
+    [
+        ((404, {"error": "no such page"}), InputUnavailable, "its types: status 404, no answer of a schema registry"),
+        ((200, {"types": ["AVRO"]}), InputUnavailable, "its types: status 200, no answer of a schema registry"),
+        ((401, {}), InputUnavailable, "its types: not allowed"),
+        ((503, {}), ServiceFailed, "its types: status 503"),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_registry(registry, open_registry, answer, error, words):
+    registry.answers["/schemas/types"] = answer
+    with pytest.raises(error, match=words):
+        open_registry(retries=0).check()
