@@ -6,8 +6,8 @@ import pytest
 
 from faults.ledger import FORM, record
 
-TRIES = 10 if FORM == "long" else 1
-AT_ONCE = 2 if FORM == "long" else 32  # side by side they disturb each other's seconds
+TRIES = 5 if FORM == "long" else 1
+AT_ONCE = 3 if FORM == "long" else 32  # side by side they disturb each other's seconds
 
 
 @pytest.fixture(scope="module")

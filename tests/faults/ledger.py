@@ -105,6 +105,7 @@ def as_json(result):
         "notes": result.notes,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
+        "load": round(os.getloadavg()[2], 1),  # of the last 15 minutes: what else ran there makes seconds long
         "kafka": "Apache Kafka 4.1.1",
         "librdkafka": confluent_kafka.libversion()[0],
     }

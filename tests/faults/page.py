@@ -52,11 +52,13 @@ def provenance(results):
     runs = {}
     for one in results.values():
         key = (one["machine"], one["kafka"], one["librdkafka"], one["form"])
-        runs.setdefault(key, []).append(one["date"])
+        runs.setdefault(key, []).append(one)
     lines = []
-    for (machine, kafka, librdkafka, form), dates in sorted(runs.items()):
-        days = min(dates) if min(dates) == max(dates) else f"{min(dates)} to {max(dates)}"
-        lines.append(f"{len(dates)} results in the {form} form: {machine}; {kafka}, librdkafka {librdkafka}; {days}.")
+    for (machine, kafka, librdkafka, form), found in sorted(runs.items()):
+        days = " to ".join(sorted({min(one["date"] for one in found), max(one["date"] for one in found)}))
+        loads = [one["load"] for one in found]
+        busy = f"load average {min(loads):g} to {max(loads):g}, which makes seconds long"
+        lines.append(f"{len(found)} results in the {form} form: {machine}; {kafka}, librdkafka {librdkafka}; {days}; {busy}.")
     return lines or ["No results yet."]
 
 

@@ -14,12 +14,12 @@ from kafka.registry import Registry, official_lsst_schemas
 from redis_server import SERVER, Server
 
 from dgl_broker.errors import ServiceFailed
-from faults.ledger import BOTH, Result
+from faults.ledger import BOTH, FORM, Result
 from faults.scene import Scene
 from faults.storm import RealPackets
 
 pytestmark = pytest.mark.kafka
-N_SIMULATED = 60
+N_SIMULATED = 60 if FORM == "long" else 36
 # A server's clock is the wall's, and months of simulated alerts come in seconds: none of them is to expire in either store.
 EXPIRE_DAYS = 3650.0
 
