@@ -174,9 +174,11 @@ def refusals(table):
 
 def _lost_objects(table, positive, refused):
     """Reason to lensed supernovae that were refused at every alert, by their most frequent reason."""
-    lost, objects = Counter(), table.alerts.object
-    for name in np.unique(objects[positive]):
-        mine = positive & (objects == name)
+    rows = np.flatnonzero(positive)
+    rows = rows[np.argsort(table.alerts.object[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(table.alerts.object[rows], prepend=-1))
+    lost = Counter()
+    for mine in np.split(rows, starts[1:]) if len(rows) else ():
         if refused[mine].all():
             lost[Counter(table.reason[mine].tolist()).most_common(1)[0][0]] += 1
     return lost
