@@ -5,6 +5,7 @@ It takes a minute of one core. The long form is the same command with more packe
 """
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,13 @@ def test_reasons_are_many(summary):
         "unknown_codec", "unknown_framing", "unknown_schema", "wrong_survey", "wrong_type",
     }  # fmt: skip
     assert "unexpected" not in found
+
+
+def test_run_that_hangs_is_killed_and_says_where():
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from fuzz import run; run.HANG_CPU_S = 1\n"
+    program += "def endless(*_):\n    while True: pass\nrun.one_chunk = endless; run.main(['--packets', '10'])"
+    done = subprocess.run([sys.executable, "-c", program, str(COMMAND.parents[1])], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGXCPU and "in endless" in done.stderr
 
 
 SOUND = judging._pipeline

@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import resource
+import signal
 import sys
 import time
 import warnings
@@ -25,7 +26,9 @@ from fuzz.judge import Account, judge
 from fuzz.mutations import mutants
 
 CHUNK = 128  # places made at once, judged as one batch a survey
-HANG_S = 120.0  # on the wall; nothing that ends takes so long
+# Nothing that ends takes so long: of CPU, and on the wall, where a busy machine may keep us waiting. The process is killed
+# then, and says where it was.
+HANG_CPU_S, HANG_WALL_S = 60, 1800.0
 SHOWN = 20  # failures told in full
 TOLD_EVERY = 10_000
 
@@ -47,6 +50,26 @@ def parser():
 
 def _tell(log, text):
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=log, flush=True)
+
+
+def _end_if_it_hangs():
+    """From now on a limit on time, until it is asked for anew."""
+    faulthandler.register(signal.SIGXCPU, file=sys.stderr, chain=True)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + HANG_CPU_S, hard))
+    faulthandler.dump_traceback_later(HANG_WALL_S, exit=True, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _no_limit_behind():
+    """Time is as unlimited afterwards as it was before."""
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        resource.setrlimit(resource.RLIMIT_CPU, before)
+        faulthandler.unregister(signal.SIGXCPU)
 
 
 def memory_mib():
@@ -74,7 +97,7 @@ def judged(options, log):
             _tell(log, f"{options.minutes:g} minutes are over")
             break
         n = min(CHUNK, options.packets - done)
-        faulthandler.dump_traceback_later(HANG_S, exit=True, file=sys.stderr)
+        _end_if_it_hangs()
         before = len(account.failures)
         whole = options.whole > 0 and (options.start + done) // CHUNK % options.whole == 0
         account.add(one_chunk(options.seed, options.start + done, n, whole))
@@ -85,7 +108,6 @@ def judged(options, log):
             warm = memory_mib()
         if done // TOLD_EVERY != (done - n) // TOLD_EVERY:
             _tell(log, f"{done} packets, {len(account.failures)} failures, {time.process_time() - cpu:.0f} s of CPU")
-    faulthandler.cancel_dump_traceback_later()
     return account, summary(options, account, done, time.process_time() - cpu, warm or memory_mib())
 
 
@@ -130,7 +152,8 @@ def main(arguments=None):
     warnings.simplefilter("error")
     with options.log.open("a") if options.log else contextlib.nullcontext(sys.stdout) as log:
         _tell(log, f"seed {options.seed}, places {options.start} to {options.start + options.packets}")
-        account, found = judged(options, log)
+        with _no_limit_behind():
+            account, found = judged(options, log)
         _tell(log, json.dumps(found, indent=1))
     if options.summary:
         options.summary.parent.mkdir(parents=True, exist_ok=True)
