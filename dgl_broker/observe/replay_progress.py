@@ -3,8 +3,10 @@
 import sys
 import time
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 SECONDS_BETWEEN = 0.25
 
@@ -26,31 +28,28 @@ def counts_text(accounts):
 
 
 class ReplayProgress:
-    """A bar at the foot of the terminal; nothing where standard error is no terminal, or where it is to be quiet."""
+    """A bar and the counts at the foot of the terminal; nothing where standard error is none, or it is to be quiet."""
 
     def __init__(self, quiet=False, stream=None):
         stream = stream or sys.stderr
-        self._bar = None
+        self._live = self._bar = self._task = self._total = self._before = None
+        self._counts = Text()
         if not quiet and stream.isatty():
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=28),
-                TextColumn("{task.fields[share]}"),
-                TextColumn("{task.fields[said]}"),
-            )
-            self._bar = Progress(*columns, console=Console(file=stream), transient=True, refresh_per_second=4)
-        self._task = self._total = self._before = None
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"))
+            self._bar = Progress(*columns, console=Console(file=stream))
+            shown = Group(self._bar, self._counts)
+            self._live = Live(shown, console=self._bar.console, transient=True, refresh_per_second=4)
         self._next = 0.0
 
     def __enter__(self):
-        if self._bar:
-            self._bar.start()
-            self._task = self._bar.add_task("reading through", total=None, share="", said="")
+        if self._live:
+            self._live.start()
+            self._task = self._bar.add_task("reading through", total=None, said="")
         return self
 
     def __exit__(self, *_):
-        if self._bar:
-            self._bar.stop()
+        if self._live:
+            self._live.stop()
 
     def reading(self, n):
         """So many messages are read through, of which nobody knows how many there are."""
@@ -60,13 +59,14 @@ class ReplayProgress:
     def begin(self, total, before):
         """The replay begins: so many messages, `before` of them done earlier."""
         self._total, self._before = total, before
-        if self._bar:
-            self._bar.update(self._task, description="replaying", total=max(total, 1), completed=before, share="", said="")
+        if self._live:
+            self._bar.update(self._task, description="replaying", total=max(total, 1), completed=before, said="")
 
     def __call__(self, accounts):
         """Show where the replay is."""
         if self._is_due(done=accounts.consumed == self._total):
-            self._bar.update(self._task, completed=accounts.consumed, share=self._share(accounts), said=counts_text(accounts))
+            self._bar.update(self._task, completed=accounts.consumed, said=self._share(accounts))
+            self._counts.plain = counts_text(accounts)
 
     def _share(self, accounts):
         n = accounts.consumed
@@ -75,7 +75,7 @@ class ReplayProgress:
         return f"{n:,} of {self._total:,}  {rate:,.0f}/s  {left}".rstrip()
 
     def _is_due(self, done=False):
-        if not self._bar or (time.monotonic() < self._next and not done):
+        if not self._live or (time.monotonic() < self._next and not done):
             return False
         self._next = time.monotonic() + SECONDS_BETWEEN
         return True
