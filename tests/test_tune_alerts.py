@@ -9,6 +9,7 @@ from tune_tables import BUNDLE, OTHER, columns, write_labels, write_table
 from dgl_broker.archive.score_columns import columns_of_records, read_score_columns
 from dgl_broker.errors import ConfigError, InputUnavailable
 from dgl_broker.tune.alerts import LENSED_CC, LENSED_IA, NEGATIVE, is_wanted, read_alerts
+from dgl_broker.tune.precuts import Judge
 from dgl_broker.tune.ranked import Ranked
 
 
@@ -148,6 +149,7 @@ def test_published_records_are_a_table_too():
     ]
     alerts = read_alerts([read])
     assert len(alerts) == 5 and alerts.tables[0].path.name == "kafka:t"
+    assert not Judge(alerts).is_ungated  # what pre-cuts refused is not published
 
 
 def test_order_of_a_score_and_its_bins(tmp_path, made):

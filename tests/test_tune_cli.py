@@ -12,11 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from fake_scorer import BUNDLE as FAKE
+from fake_scorer import FakeScorer
 from tune_server import TOKEN
 from tune_tables import BUNDLE, OTHER, columns, write_all, write_filter, write_labels, write_table
 
 from dgl_broker.cli import _parser, main
 from dgl_broker.selection import load_filter
+from dgl_broker.selection.status import WorkerStatus
+from dgl_broker.settings import load_settings
+from dgl_broker.stream.embedded import Feeder
+from dgl_broker.stream.stopping import Stop
+from dgl_broker.stream.worker import Worker
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,6 +139,28 @@ def test_a_configuration_names_filters_bundle_status_and_prevalence(night, tmp_p
     out = capsys.readouterr().out
     # The configured bundle is the shipped one, whose scores these are not: what is in force would refuse them.
     assert "purity at 1e-05" in out and "the bundle in use is" in out
+
+
+def test_what_the_filter_published_is_tuned_on_as_it_is(tmp_path, capsys, mock_kafka):
+    for topic in ("in", "dgl.ztf.scores", "dgl.ztf.candidates", "dgl.ztf.deadletters"):
+        mock_kafka.create_topic(topic, 1)
+    config = tmp_path / "broker.yaml"
+    path = write_filter(tmp_path / "f", bundle=FAKE, floor="null")
+    path.write_text(re.sub("require:.*threshold", "threshold", path.read_text(), flags=re.S))
+    kafka = f"kafka: {{bootstrap.servers: '{mock_kafka.bootstrap_servers}'}}"
+    config.write_text(f"survey: ztf\n{kafka}\ninput: {{topics: [in]}}\nfilters: [{path}]\nbatch: {{max_wait_s: 0.05}}\n")
+    settings = load_settings(config)
+    feeder = Feeder(mock_kafka, "in", 1, settings.group_id)
+    for n in range(30):
+        feeder.send(f"{n} scored".encode())
+    feeder.close()
+    Worker(settings, Stop(), scorer=FakeScorer()).run(max_alerts=30)
+    WorkerStatus(path.parent / "status", "w", FAKE).write([load_filter(path)], {})
+    code = main(["tune", "preview", "--config", str(config), "--scores", "kafka:dgl.ztf.scores", "--candidates", "0", "--json"])
+    out = json.loads(capsys.readouterr().out)
+    # All 30 score 1.5, in one night.
+    assert code == 0 and out["in_force"]["candidates"]["worst"] == 0 and out["threshold"] == pytest.approx(1.51, abs=0.011)
+    assert out["proposed"]["stream"]["n"] == 30 and out["refused"] == []
 
 
 def started(night, path, *options, **environment):

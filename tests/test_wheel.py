@@ -36,6 +36,7 @@ def run(wheel, folder, *args):
 
 def test_the_wheel_holds_schemas_filters_and_bundles(wheel):
     assert list((wheel / "dgl_broker/schemas").glob("*.avsc")) and list((wheel / "dgl_broker/filters").glob("*.yaml"))
+    assert (wheel / "dgl_broker/tune/page/index.html").is_file()
     shipped = {p.parent.name for p in (ROOT / "dgl_broker/bundles").glob("*/card.json")}
     assert {p.parent.name for p in (wheel / "dgl_broker/bundles").glob("*/card.json")} == shipped
     for bundle in shipped:

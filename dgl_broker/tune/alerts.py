@@ -98,6 +98,21 @@ class Alerts:
         """Lensed supernovae, known or injected."""
         return self.class_ >= LENSED
 
+    @cached_property
+    def real_nights(self):
+        """Nights, by their place in `nights`, that have a real alert."""
+        return np.flatnonzero(np.bincount(self.night[self.stream & (self.night >= 0)], minlength=len(self.nights)))
+
+    @cached_property
+    def n_stream(self):
+        """Real alerts, scored or not."""
+        return int(np.count_nonzero(self.stream))
+
+    @cached_property
+    def n_lensed(self):
+        """Alerts of lensed supernovae, scored or not."""
+        return int(np.count_nonzero(self.positive))
+
     def find(self, survey, alert_id):
         """Row of an alert, None where there is none."""
         rows = np.flatnonzero(self.alert_id == alert_id)

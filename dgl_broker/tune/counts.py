@@ -38,21 +38,15 @@ class Selected:
         """All alerts."""
         return self.ranked.alerts
 
-    @cached_property
+    @property
     def real_nights(self):
-        """Nights, by their place in `alerts.nights`, that have a real alert, passing or not."""
-        alerts = self.alerts
-        return np.flatnonzero(np.bincount(alerts.night[alerts.stream & (alerts.night >= 0)], minlength=len(alerts.nights)))
+        """As `Alerts.real_nights`."""
+        return self.alerts.real_nights
 
-    @cached_property
+    @property
     def n_stream(self):
-        """Real alerts, scored or not."""
-        return int(np.count_nonzero(self.alerts.stream))
-
-    @cached_property
-    def n_lensed_alerts(self):
-        """Alerts of lensed supernovae, scored or not."""
-        return int(np.count_nonzero(self.alerts.positive))
+        """As `Alerts.n_stream`."""
+        return self.alerts.n_stream
 
     @cached_property
     def stopped_alone(self):
@@ -203,9 +197,9 @@ class Selected:
         """
         passing, ranked = self.passing(threshold), self.ranked
         stream = self.stream(threshold)
-        if not self.n_lensed_alerts or not stream["n"]:
+        if not self.alerts.n_lensed or not stream["n"]:
             return None
-        tpr = len(ranked.positives.passing(passing)) / self.n_lensed_alerts
+        tpr = len(ranked.positives.passing(passing)) / self.alerts.n_lensed
         low, high = (purity_at_prevalence(tpr, fpr, prevalence) for fpr in (stream["hi"], stream["lo"]))
         return {
             "prevalence": prevalence,

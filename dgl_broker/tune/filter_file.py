@@ -1,5 +1,6 @@
 """A filter's file as tuning sees it: what is in force now, who judges by it, and what has become of it before."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from dgl_broker.data_files import folder
@@ -87,10 +88,14 @@ class FilterFile:
         return [_told(e) for e in reversed(entries) if e["filter"] == name], broken
 
 
+@lru_cache(maxsize=512)  # a log of years is read at every look at the page
+def _parsed(content):
+    return parse_filter(content, "audit log")
+
+
 def _told(entry):
     to, from_ = entry["to"], entry.get("from")
-    new = parse_filter(to["content"], f"audit of {entry['when']}")
-    old = None if from_ is None else parse_filter(from_["content"], f"audit of {entry['when']}")
+    new, old = _parsed(to["content"]), None if from_ is None else _parsed(from_["content"])
     return {
         "version": to["version"],
         "when": entry["when"],

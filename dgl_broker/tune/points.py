@@ -61,7 +61,7 @@ def _at_completeness(selected, share):
 
 def _at_fpr(selected, rate):
     ranked, alerts = selected.ranked, selected.alerts
-    n_known, n_stream = ranked.negatives.n, int(np.count_nonzero(alerts.stream))
+    n_known, n_stream = ranked.negatives.n, alerts.n_stream
     if n_known and rate * n_known >= MEASURABLE:
         score = ranked.negatives.best(selected.ok, ranked.score)
         of = f"{n_known} known negatives"

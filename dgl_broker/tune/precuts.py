@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dgl_broker.archive.fact_columns import PREFIX, SPLIT_BY
 from dgl_broker.selection.columns import accepts_column
 
 REFUSED_BY_PRECUT = "precut."
@@ -55,8 +56,11 @@ class Judge:
 
     @property
     def is_ungated(self):
-        """Whether the tables hold the score of every alert that could have one, so that pre-cuts can be loosened."""
-        return not any(refused.any() for refused in self._reasons)
+        """Whether the tables hold the score of every alert that could have one, so that pre-cuts can be loosened.
+
+        What the filter published holds no refusals of pre-cuts and no facts: it does not count as ungated.
+        """
+        return not any(refused.any() for refused in self._reasons) and all(map(_knows_pre_cuts, self.alerts.tables))
 
     def judge(self, filter_):
         """`Precuts` of a filter.
@@ -135,6 +139,12 @@ class Judge:
         judged_by = [self._versions(filter_.name, version) for version in versions]
         asked = replace(criterion, why="")
         return bool(versions) and all(f is not None and asked in [replace(c, why="") for c in f.criteria] for f in judged_by)
+
+
+def _knows_pre_cuts(table):
+    """Whether a table has columns that only an ungated replay writes."""
+    split = {PREFIX + name for name in SPLIT_BY}
+    return any(name.startswith(("cut.", PREFIX)) and name not in split for name in (*table.numbers, *table.words))
 
 
 def _refused_by_precut(table):

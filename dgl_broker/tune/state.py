@@ -1,7 +1,5 @@
 """What is there to choose from, for the page and for `tune show`: filters, bundles, alerts, and what the tables cannot say."""
 
-import numpy as np
-
 from dgl_broker.selection.criteria import write_criteria
 from dgl_broker.selection.facts import ALL_FACTS, kind_of, range_of
 from dgl_broker.selection.filter_files import SCORE_RANGES
@@ -94,7 +92,7 @@ def _alerts(desk):
         "real": int(alerts.stream.sum()),
         "lensed": len(set(alerts.object[alerts.positive].tolist())),
         "negatives": len(set(alerts.object[alerts.class_ == 1].tolist())),
-        "nights": [alerts.nights[i] for i in np.unique(alerts.night[alerts.stream & (alerts.night >= 0)]).tolist()],
+        "nights": [alerts.nights[i] for i in alerts.real_nights.tolist()],
         "sampled": alerts.sampled,
         "ungated": desk.judge.is_ungated,
         "tables": [str(t.path) for t in alerts.tables],

@@ -40,7 +40,8 @@ const asThreshold = (threshold) => ({ threshold });
 function moveLine(threshold) {
   const place = desk.scale.to(threshold);
   const old = desk.scale.to(desk.filter.threshold);
-  markHistogram(desk.ends, place, old, true);
+  // Scores of another bundle are other numbers: the threshold in force has no place among them.
+  markHistogram(desk.ends, place, old, desk.bundle === (desk.filter.bundle_sha256 ?? desk.bundle));
   $("mark-words").textContent = scoreText(threshold, desk.filter.score_range);
   $("mark-words").dataset.score = String(threshold);
   $("score").value = String(place);
