@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fuzz import judge as judging
 from fuzz import run
+from fuzz.page import PAGE, page, read_runs
 
 PACKETS = 50_000
 COMMAND = Path(run.__file__)
@@ -118,3 +119,8 @@ def test_run_notices_a_pipeline_that_is_broken(change, told, monkeypatch, tmp_pa
     log = tmp_path / "log"
     assert run.main(["--packets", "60", "--seed", "3", "--whole", "0", "--log", str(log)]) == 1
     assert told in log.read_text()
+
+
+def test_page_says_what_the_last_long_run_counted():
+    # Written by `python tests/fuzz/page.py`.
+    assert PAGE.read_text(encoding="utf-8") == page(PAGE.read_text(encoding="utf-8"), read_runs())

@@ -3,7 +3,7 @@
 GROUPS = {
     "Operate": ["operating", "configuration", "filters", "reports", "metrics", "deadletters", "companions"],
     "Validate": ["replay", "validate", "explain", "tune"],
-    "Holds": ["reliability", "performance", "scaling"],
+    "Holds": ["reliability", "hostile", "performance", "scaling"],
     "Hosts": ["hosts/index", "hosts/README", "serve"],
     "Results": ["results", "results_ztf", "results/README"],
     "Inside": ["design", "training", "simulation"],

@@ -15,7 +15,8 @@ def read_results(folder):
     found = {}
     for path in sorted(Path(folder).glob("*.json")):
         one = json.loads(path.read_text())
-        found[one["fault"], one["delivery"]] = one
+        if "fault" in one:  # the mutation run's counts lie there too
+            found[one["fault"], one["delivery"]] = one
     return found
 
 
