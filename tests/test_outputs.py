@@ -192,6 +192,23 @@ def test_partnership_data_and_unknown_programmes_are_withheld(tmp_path):
     assert len(publisher(tmp_path, programids=None).outputs(scored(alert=alert(1, survey="lsst", programid=None)))) == 2
 
 
+def test_what_a_replay_injected_is_never_published(tmp_path):
+    made = publisher(tmp_path)
+    outcome = scored()
+    outcome.message = Message(b"packet", source="injected:3", source_row=0, injected=True)
+    assert made.outputs(outcome) == [] and made.withheld == 1
+    assert score_record(outcome)["injected"] is True
+
+
+def test_a_synthetic_source_of_the_survey_is_marked_and_no_candidate(tmp_path):
+    real, synthetic = (
+        publisher(tmp_path).outputs(scored()),
+        publisher(tmp_path).outputs(scored(alert=alert(7, is_injected=True))),
+    )
+    assert [o.topic for o in real] == ["s", "c"] and [o.topic for o in synthetic] == ["s"]
+    assert read(synthetic[0].value)["injected"] is True and read(synthetic[0].value)["verdicts"][0]["passed"]
+
+
 def test_dead_letter_keeps_the_message_as_it_came():
     outcome = Outcome("dead_lettered", MESSAGE, "sync_marker", "no marker", alert=alert(LARGEST))
     record = read(ContainerForm(load_schema("dead_letter")).encode(dead_letter_record(outcome, "ztf", BUNDLE, 5)))
