@@ -101,7 +101,7 @@ def members(secured, tmp_path_factory):
         started[name] = scene, scene.start_process("--until-eof", environ=environment(secrets | other))
     yield started
     for scene, _ in started.values():
-        scene.__exit__()
+        scene.close()
 
 
 def leaks(text, secrets=SECRETS):

@@ -106,6 +106,10 @@ class Scene:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """End what still runs."""
         for member in self.members:
             member.end()
         self.timeline.close()
