@@ -3,9 +3,12 @@
 Warnings are errors here, so that a sum that overflows is one too.
 """
 
+import copy
 import gzip
 import math
 import random
+from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import packets as made
@@ -23,7 +26,7 @@ from dgl_broker.example import ExampleSpec, build_examples
 from dgl_broker.stamps import MAX_PIXEL, read_stamp
 from dgl_broker.surveys import read_alert, read_head
 from dgl_broker.surveys.values import GREATEST, LEAST, columns, exact_id, number
-from dgl_broker.wire import open_message
+from dgl_broker.wire import open_message, packet_from_record
 
 EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 SPEC = {survey: ExampleSpec.from_card(alert_card(survey)) for survey in ("ztf", "lsst")}
@@ -126,7 +129,7 @@ def test_any_values_of_a_ztf_history(rows, forced):
 @EXAMPLES
 @given(st.lists(doubles | longs | st.none() | st.text(max_size=3) | st.booleans(), max_size=6))
 def test_a_column_holds_numbers_of_a_sane_size_or_none(values):
-    (found,) = columns([{"x": value} for value in values], ("x",))
+    (found,) = columns([[{"x": value} for value in values]], ("x",))
     assert found.dtype == np.float64 and len(found) == len(values)
     known = found[np.isfinite(found)]
     assert ((known == 0) | ((np.abs(known) >= LEAST) & (np.abs(known) <= GREATEST))).all()
@@ -252,3 +255,33 @@ def test_any_key_and_headers(key, headers):
     assert wrong_with(survey, message, outcome) is None
     # A key that begins as JSON does is taken for the schema, as Fink sends it; any other says nothing.
     assert outcome.status == "scored" or key.startswith(b"{")
+
+
+odd_cells = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | doubles | st.text(max_size=5) | st.binary(max_size=5)
+odd_cells |= st.lists(st.none() | st.integers() | st.dictionaries(st.text(max_size=2), st.none()), max_size=2)
+odd_cells |= st.sampled_from((datetime(2026, 1, 1), Decimal("1e400"), (1, 2), np.float64(3.0), {}, {"jd": None}, "x" * 5000))
+
+
+@settings(EXAMPLES, max_examples=150)
+@given(
+    st.sampled_from(("ztf", "lsst")), st.lists(st.tuples(st.randoms(use_true_random=False), odd_cells), min_size=1, max_size=3)
+)
+def test_any_cells_of_a_row_of_a_table(survey, changes):
+    row = copy.deepcopy(ztf_record() if survey == "ztf" else lsst_record())
+    for random_, cell in changes:
+        holder, key = random_.choice(list(_cells(row)))
+        holder[key] = cell
+    try:
+        packet_ = packet_from_record(None, row)
+    except PacketError as error:
+        packet_ = error
+    message = Message(b"", source="table.parquet", source_row=7, packet=packet_)
+    (outcome,) = run(survey, [message], False, True)
+    assert wrong_with(survey, message, outcome) is None
+
+
+def _cells(value):
+    """(holder, key) of everything within a row."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from _cells(value[key])

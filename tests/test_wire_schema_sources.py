@@ -243,6 +243,39 @@ def test_schema_of_another_kind_or_broken_is_the_messages_fault(registry, open_r
             source.writer_schema(number)
 
 
+@pytest.mark.parametrize(
+    "references",
+    [
+        5,
+        "abc",
+        {"a": 1},
+        [1],
+        [{}],
+        [{"subject": "a"}],
+        [{"subject": {"a": "b" * 5000}, "version": 1}],
+        [{"subject": "a", "version": []}],
+    ],
+)
+def test_references_that_are_none_are_the_messages_fault(registry, open_registry, references):
+    registry.answers["/schemas/ids/1000"] = (200, {"schema": json.dumps(LSST_SCHEMA), "references": references})
+    with pytest.raises(PacketError, match="bad_schema: a schema refers to") as caught:
+        decode(lsst_message(), "lsst", open_registry())
+    assert len(str(caught.value)) < 200
+
+
+def test_reference_that_nests_without_end_is_the_messages_fault(registry, open_registry):
+    def deep(levels):
+        return '{"type":' * levels + '"int"' + "}" * levels
+
+    references = [{"subject": "deep", "version": 1}]
+    registry.answers["/schemas/ids/1000"] = (200, {"schema": json.dumps(LSST_SCHEMA), "references": references})
+    registry.answers["/subjects/deep/versions/1"] = (200, {"schema": deep(100_000)})
+    with pytest.raises(PacketError, match="bad_schema: schema is no JSON"):
+        decode(lsst_message(), "lsst", open_registry())
+    registry.answers["/subjects/deep/versions/1"] = (200, {"schema": deep(200)})
+    assert decode(lsst_message(), "lsst", open_registry()).survey == "lsst"  # nobody asked for what it holds
+
+
 def test_check_asks_for_something_every_registry_has(registry, open_registry):
     registry.answers["/schemas/types"] = (200, ["AVRO"])
     open_registry().check()

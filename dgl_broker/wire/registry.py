@@ -9,6 +9,7 @@ import requests
 from dgl_broker.errors import InputUnavailable, PacketError, ServiceFailed
 from dgl_broker.wire.limits import DEFAULT
 from dgl_broker.wire.schema_sources import NamedSchemas
+from dgl_broker.wire.schema_tree import shown
 from dgl_broker.wire.writer_schema import WriterSchema, parse_json
 
 UNKNOWN_FOR_S = 60.0  # how long an id that the registry lacks is not asked for again
@@ -94,8 +95,13 @@ class RegistrySchemas:
 
     def _add_references(self, answer, named, seen):
         """Reads the schemas that an answer refers to, and those that they refer to."""
-        for reference in answer.get("references") or ():
-            subject, version = str(reference.get("subject")), reference.get("version")
+        references = answer.get("references") or []
+        if not isinstance(references, list) or not all(isinstance(one, dict) for one in references):
+            raise PacketError("bad_schema", f"a schema refers to {shown(references)}, expected a list of subjects and versions")
+        for reference in references:
+            subject, version = reference.get("subject"), reference.get("version")
+            if not isinstance(subject, str) or not isinstance(version, int):
+                raise PacketError("bad_schema", f"a schema refers to {shown(reference)}, expected a subject and a version")
             if (subject, version) in seen:
                 continue
             seen.add((subject, version))

@@ -116,8 +116,11 @@ class NamedSchemas:
         self._types = {}
 
     def add(self, schema):
-        """Takes in the named types that a schema defines, those nested in it too."""
-        self._walk(schema, "")
+        """Takes in the named types that a schema defines, those nested in it too; `bad_schema` where it nests without end."""
+        try:
+            self._walk(schema, "")
+        except RecursionError as error:
+            raise PacketError("bad_schema", "schema that another refers to nests too deeply") from error
 
     def _walk(self, schema, namespace):
         if isinstance(schema, list):
