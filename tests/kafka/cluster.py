@@ -18,6 +18,8 @@ min.insync.replicas={others}
 broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=500
 replica.lag.time.max.ms=5000
+leader.imbalance.check.interval.seconds=1
+leader.imbalance.per.broker.percentage=0
 """
 
 
@@ -59,13 +61,14 @@ class KafkaCluster(Topics):
             self.create_topic(name, 4, cleanup_policy="compact")
 
     def wait_until_whole(self):
-        """Until every node answers and every partition has all its replicas in step."""
+        """Until every node answers, and every partition has all its replicas in step and its first one as its leader."""
         deadline = time.monotonic() + START_S
         while True:
             with contextlib.suppress(KafkaException):
                 found = self.admin.list_topics(timeout=2)
                 partitions = [p for t in found.topics.values() for p in t.partitions.values()]
-                if len(found.brokers) == len(self.nodes) and all(len(p.isrs) == len(p.replicas) for p in partitions):
+                whole = all(len(p.isrs) == len(p.replicas) and p.leader == p.replicas[0] for p in partitions)
+                if len(found.brokers) == len(self.nodes) and whole:
                     return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the cluster of {len(self.nodes)} nodes is not whole after {START_S:g} s")
