@@ -9,6 +9,24 @@ from dgl_broker.stream.clients import make_consumer
 log = logging.getLogger(__name__)
 
 
+def take(consumer, at_most, wait_s):
+    """Up to so many messages of a consumer, those that come within `wait_s`; errors are told in the log."""
+    messages = consumer.consume(at_most, wait_s)
+    for one in messages:
+        if one.error() is not None:
+            log.warning("kafka: %s", one.error().str())
+    return [one for one in messages if one.error() is None]
+
+
+def commit(consumer, messages):
+    """Commit these messages; what was given to another member meanwhile is read again by it."""
+    for one in {(m.topic(), m.partition()): m for m in messages}.values():
+        try:
+            consumer.commit(message=one, asynchronous=False)
+        except KafkaException as error:
+            log.warning("kafka: commit: %s", error.args[0].str())
+
+
 class Taker:
     """A member of a consumer group.
 
@@ -28,20 +46,11 @@ class Taker:
 
     def take(self, at_most, wait_s):
         """Up to so many messages, those that come within `wait_s`."""
-        messages = self._consumer.consume(at_most, wait_s)
-        for one in messages:
-            if one.error() is not None:
-                log.warning("kafka: %s", one.error().str())
-        return [one for one in messages if one.error() is None]
+        return take(self._consumer, at_most, wait_s)
 
     def have(self, messages):
-        """Commit these; what was given to another member meanwhile is read again by it."""
-        last = {(one.topic(), one.partition()): one for one in messages}
-        for one in last.values():
-            try:
-                self._consumer.commit(message=one, asynchronous=False)
-            except KafkaException as error:
-                log.warning("kafka: commit: %s", error.args[0].str())
+        """Commit these."""
+        commit(self._consumer, messages)
 
     def close(self):
         """Leave the group."""
