@@ -18,6 +18,8 @@ from fake_scorer import scores
 from make_alerts import alert_card
 
 from dgl_broker.alert import Message
+from dgl_broker.companion_desk import CompanionDesk
+from dgl_broker.companions import open_store
 from dgl_broker.example import ExampleSpec, build_examples
 from dgl_broker.outputs.avro import ConfluentForm, load_schema
 from dgl_broker.outputs.publish import CANDIDATES, DEAD_LETTERS, SCORES, Provenance, Publisher
@@ -124,8 +126,12 @@ def _sane_alone(survey, whole, with_filter):
 
 
 def run(survey, messages, whole, with_filter):
-    """Outcomes of messages: of the whole scorer, or of the pipeline with its stand-in."""
-    return _scorer(survey).score(messages) if whole else _pipeline(survey, with_filter).outcomes(messages)
+    """Outcomes of messages: of the whole scorer, or of the pipeline with its stand-in, which keeps companions or filters."""
+    if whole:
+        return _scorer(survey).score(messages)
+    pipeline = _pipeline(survey, with_filter)
+    pipeline.companions = None if with_filter else CompanionDesk(open_store("memory"))  # a new store: none knows the last batch
+    return pipeline.outcomes(messages)
 
 
 def judge(survey, named, rng, whole=False):
