@@ -137,6 +137,13 @@ def test_a_file_that_is_not_there_says_which_filters_ship(tmp_path):
         load_filter(tmp_path / "f.yaml")
 
 
+@pytest.mark.parametrize("value", [2**63, -(2**63), 10**400])
+def test_an_integer_that_no_file_may_hold_is_refused_before_it_is_written(value):
+    with pytest.raises(ConfigError, match="an integer of [0-9]+ bits, expected a number of at most 64 bits"):
+        parse_criteria({"snr": {"min": value}})
+    assert parse_criteria({"snr": {"min": 2**63 - 1}})
+
+
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=64)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True) | st.sampled_from(["no", "on", "null", "true", "e1", "y"])
@@ -153,7 +160,8 @@ def a_test(draw):
         return Condition(fact, choices=tuple(draw(st.lists(st.sampled_from(CHOICES[fact]), min_size=1, max_size=3))))
     fact = draw(st.sampled_from(NUMERIC_FACTS))
     low, high = (max(-1e300, min(1e300, limit)) for limit in range_of(fact))
-    number = st.floats(low, high) | st.integers(math.ceil(low), math.floor(min(high, low + 5)))
+    least = max(math.ceil(low), -(2**63) + 1)
+    number = st.floats(low, high) | st.integers(least, max(least, math.floor(min(high, least + 5))))
     if kind == "number":
         return Condition(fact, choices=tuple(draw(st.lists(number, min_size=1, max_size=3))))
     limits = sorted([draw(number), draw(number)])

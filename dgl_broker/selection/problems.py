@@ -4,6 +4,7 @@ import math
 from difflib import get_close_matches
 
 from dgl_broker.errors import ConfigError
+from dgl_broker.yaml_reader import MAX_INTEGER
 
 
 class Problems(list):
@@ -32,7 +33,12 @@ class Problems(list):
 
 def check_number(value, low, high, problems, key, unit=""):
     """Whether `value` is a finite number from low to high; if not, a problem is added."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and isinstance(value, int) and abs(value) > MAX_INTEGER:
+        # The reader of files takes none such: a filter that tuning wrote with one could not be read again.
+        problems.add(key, f"an integer of {value.bit_length()} bits", "a number of at most 64 bits")
+        return False
+    number = number and math.isfinite(value)
     if number and low <= value <= high:
         return True
     if math.isinf(low) and math.isinf(high):
