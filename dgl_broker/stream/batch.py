@@ -1,6 +1,10 @@
 """Messages in hand: gathered, scored and delivered together, and the offsets to commit when they are out."""
 
+from operator import methodcaller
+
 from dgl_broker.alert import Message
+
+_ask_for_headers = methodcaller("headers")
 
 
 def as_message(kafka_message):
@@ -21,11 +25,12 @@ def as_message(kafka_message):
 def message_headers(kafka_message):
     """Headers of a confluent-kafka message; none at all where a name is not UTF-8: nothing of ours rests on others' headers.
 
-    To be asked once a message: confluent-kafka (2.16.1) raises SystemError at such a name, and answers a second time with a
-    list that has holes, at which Python crashes.
+    To be asked once a message: at such a name confluent-kafka (2.16.1) gives a result with an error set, and a second time a
+    list that has holes, at which Python crashes. Through `methodcaller` Python looks for that error at each call; in a method
+    call that it has specialised, as of the second message or so, it does not, and the error strikes whatever runs next.
     """
     try:
-        return tuple(kafka_message.headers() or ())
+        return tuple(_ask_for_headers(kafka_message) or ())
     except (UnicodeDecodeError, SystemError):
         return ()
 
