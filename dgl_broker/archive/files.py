@@ -84,13 +84,17 @@ def gunzip(data, limit=MAX_INFLATED_BYTES):
     PacketError
         `too_large`, `undecodable`.
     """
-    inflater = zlib.decompressobj(31)
-    try:
-        out = inflater.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise PacketError("undecodable", f"gzip: {error}") from error
-    if len(out) > limit:
-        raise PacketError("too_large", f"gzip of more than {limit} bytes once inflated")
-    if not inflater.eof:
-        raise PacketError("truncated", f"gzip ends early, after {len(data)} bytes")
-    return out
+    parts, total, left = [], 0, data
+    while left:  # tools that pack in parallel write several members
+        inflater = zlib.decompressobj(31)
+        try:
+            parts.append(inflater.decompress(left, limit + 1 - total))
+        except zlib.error as error:
+            raise PacketError("undecodable", f"gzip: {error}") from error
+        total += len(parts[-1])
+        if total > limit:
+            raise PacketError("too_large", f"gzip of more than {limit} bytes once inflated")
+        if not inflater.eof:
+            raise PacketError("truncated", f"gzip ends early, after {len(data)} bytes")
+        left = inflater.unused_data.lstrip(b"\0")  # zeros are padding
+    return b"".join(parts)

@@ -7,6 +7,7 @@ and the archive alone, so every shard and every resumed replay mixes in the same
 
 import csv
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dgl_broker import wire
 from dgl_broker.alert import BANDS, Message
 from dgl_broker.archive.files import readable_name, told
 from dgl_broker.archive.sources import FileSource
-from dgl_broker.errors import ConfigError, InputUnavailable, PacketError
+from dgl_broker.errors import ConfigError, InputUnavailable, PacketError, StateError
 from dgl_broker.surveys.moved import move_packet
 
 KINDS = ("lensed_sn_ia", "lensed_sn_cc")
@@ -56,8 +57,8 @@ class InjectedSource:
         return len(self._alerts)
 
     def state(self):
-        """Its size is not known before it is made."""
-        return {"bytes": 1 << 62}
+        """Nothing: its size is not known before it is made."""
+        return {}
 
     def messages(self, survey=None, limits=None, digest=None):
         """As `archive.sources.FileSource.messages`; each is marked `injected`."""
@@ -77,6 +78,28 @@ class InjectedSource:
     def schemas(self):
         """Source of the schemas of framed packets that were injected, or None."""
         return next((s.schemas for _, _, s, _ in self._alerts if s.schemas is not None), None)
+
+
+def write_labels(path, labels):
+    """The truth of what was injected, rows of `LABELS`; None takes away what an earlier replay left there.
+
+    Raises
+    ------
+    StateError
+    """
+    path = Path(path)
+    try:
+        if labels is None:
+            path.unlink(missing_ok=True)
+            return
+        partial = path.with_name(f".{path.name}.part")
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, LABELS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: "" if value is None else value for name, value in row.items()} for row in labels)
+        os.replace(partial, path)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def make_injection(what, seed, catalogue, survey):

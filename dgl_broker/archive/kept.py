@@ -12,6 +12,7 @@ from pathlib import Path
 from dgl_broker import surveys, wire
 from dgl_broker.alert import Message
 from dgl_broker.archive.keep import FILE, FORMAT
+from dgl_broker.archive.places import beside
 from dgl_broker.companions.companion import decode_companion
 from dgl_broker.errors import InputUnavailable, PacketError
 from dgl_broker.wire.codecs import inflate
@@ -165,10 +166,7 @@ class _KeptSchemas:
 
 def kept_folders(scores):
     """Folders of kept packets that belong to a table of scores: `<stem>.kept`, and `<stem>.shard-I-of-N.kept` of shards."""
-    scores = Path(scores)
-    stem = scores.with_suffix("").name
-    found = [scores.with_name(f"{stem}.kept"), *sorted(scores.parent.glob(f"{stem}.shard-*-of-*.kept"))]
-    return [folder for folder in found if (folder / FILE).is_file()]
+    return [folder for folder in beside(scores, "kept", shards=True) if (folder / FILE).is_file()]
 
 
 def _connect(path):

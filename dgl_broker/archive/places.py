@@ -1,8 +1,28 @@
 """Where a replay's files lie: the table or tables, and beside them the ledger, dead letters, kept packets and manifest."""
 
+import glob
 from pathlib import Path
 
 from dgl_broker.errors import ConfigError
+
+TABLE_SUFFIXES = (".parquet", ".parq", ".pq")
+
+
+def beside(table, what, shards=False):
+    """What a replay left beside a table or a folder of them, such as `kept`: paths, whether or not they are there.
+
+    Parameters
+    ----------
+    table : path
+        Its suffix is left out where it is a table's: beside `scores.parquet` lies `scores.kept`, beside `run.1` `run.1.kept`.
+    what : str
+    shards : bool
+        Those of shards as well, `scores.shard-0-of-4.kept`, as far as they are there.
+    """
+    table = Path(table)
+    name = table.stem if table.suffix in TABLE_SUFFIXES else table.name
+    found = [table.with_name(f"{name}.{what}")]
+    return found + sorted(table.parent.glob(f"{glob.escape(name)}.shard-*-of-*.{what}")) if shards else found
 
 
 class Places:
@@ -33,16 +53,15 @@ class Places:
             raise ConfigError(f"--out {out}: expected a name, such as scores.parquet")
         self.out, self.shard, self.by_night = out and Path(out), shard, by_night
         self.is_folder = by_night or shard[1] > 1
-        mark = f".shard-{shard[0]}-of-{shard[1]}" if shard[1] > 1 else ""
-        base = Path(out).with_suffix("") if out is not None else Path(ledger).with_suffix("")
-        self.stem = base.with_name(base.name + mark)
+        self._mark = f"shard-{shard[0]}-of-{shard[1]}." if shard[1] > 1 else ""
+        self._base = Path(out) if out is not None else Path(ledger).with_suffix("")
         self.ledger = Path(ledger) if ledger is not None else self.beside("ledger")
         if out is not None:
             self._check()
 
     def beside(self, what):
         """A file or folder beside the table, such as `<stem>.manifest.json`."""
-        return self.stem.with_name(f"{self.stem.name}.{what}")
+        return beside(self._base, self._mark + what)[0]
 
     @property
     def part_name(self):

@@ -47,6 +47,8 @@ class Replay:
         Whether alerts use earlier stamps of their object.
     restart : bool
         Begin anew where an unfinished ledger is found.
+    at_end : callable, optional
+        Writes what else belongs to the result, before the ledger goes.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class Replay:
         sink=None,
         companions=False,
         restart=False,
+        at_end=None,
     ):
         self.judge, self.rows, self.catalogue, self.order = judge, rows, catalogue, order
         self.plan, self.places, self.keep, self.sink, self.companions = plan, places, keep, sink, companions
+        self.at_end = at_end or (lambda: None)
         self.accounts = Accounts()
         self.scorer = judge.scorer
         self.pace = pace or Pace()
@@ -123,6 +127,7 @@ class Replay:
             return self._summary("stopped; the same command goes on from here")
         files = self._write_tables()
         self._settle_files()
+        self.at_end()
         summary = self._summary("all that was asked for is replayed", files=files)
         write_summary(self._manifest(started, files, summary), self.places.beside("manifest.json"))
         self.ledger.remove()

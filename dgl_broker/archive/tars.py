@@ -7,6 +7,7 @@ from dgl_broker.archive.files import GZIP_MAGIC, MAX_INFLATED_BYTES, PIECE_BYTES
 from dgl_broker.errors import InputUnavailable, PacketError
 
 MEMBERS = (".avro", ".avro.gz")
+MAX_BETWEEN_BYTES = 2 * MAX_INFLATED_BYTES
 
 
 def members(path, digest=None):
@@ -34,6 +35,7 @@ def members(path, digest=None):
             with tarfile.open(fileobj=stream, mode="r|", bufsize=PIECE_BYTES) as tar:
                 for member in tar:
                     tar.members.clear()  # else each of a night's million members stays in memory
+                    stream.since = 0
                     name = readable_name(member.name)
                     if not (member.isreg() and not member.issparse() and name.endswith(MEMBERS)):
                         continue
@@ -46,7 +48,7 @@ def members(path, digest=None):
                         raise EOFError(f"{name} ends after {len(data)} of {member.size} bytes")
                     yield name, data
             stream.check_end()
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
             text = f"cannot be read beyond its alert {count}: {str(error) or type(error).__name__}"
             count += 1
             yield f"alert {count}", PacketError("truncated", text)
@@ -104,10 +106,13 @@ class _Tail:
     """A stream whose end must be a tar's: blocks of zeros."""
 
     def __init__(self, file):
-        self.file, self.last = file, b""
+        self.file, self.last, self.since = file, b"", 0
 
     def read(self, size):
         piece = self.file.read(size)
+        self.since += len(piece)
+        if self.since > MAX_BETWEEN_BYTES:  # headers that say they are gigabytes long would be gathered in memory
+            raise EOFError(f"more than {MAX_BETWEEN_BYTES} bytes from one member to the next")
         self.last = (self.last + piece[-TAR_BLOCK:])[-TAR_BLOCK:]
         return piece
 
@@ -120,6 +125,6 @@ class _Tail:
             If it is not that of a whole tar.
         """
         while self.read(PIECE_BYTES):
-            pass
+            self.since = 0
         if self.last.strip(b"\0") or len(self.last) < TAR_BLOCK:
             raise EOFError("it ends without a tar's end mark")

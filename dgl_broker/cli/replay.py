@@ -110,7 +110,7 @@ def run(args):
             print(f"bundle {replay.scorer.bundle_id}: the weights are UNTRAINED; its scores mean nothing", file=sys.stderr)
         progress.begin(replay.total, replay.resumed_at)
         summary = replay.run(progress, stop)
-        summary |= {"left_out": prepared.left_out, "injected": prepared.write_labels(summary)}
+        summary |= {"left_out": prepared.left_out, "injected": prepared.n_injected}
     print(replay_text(summary))
     if args.summary:
         write_summary(summary, args.summary)

@@ -1,8 +1,6 @@
 """What `dgl-broker replay` is made of: the command line and `broker.yaml` as a `Replay`, ready to run."""
 
-import csv
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,25 +22,7 @@ class Prepared:
 
     replay: object
     left_out: dict
-    injection: object = None
-
-    def write_labels(self, summary):
-        """The truth of what was injected, beside the table; how many alerts that is, None where nothing was."""
-        if self.injection is None:
-            return None
-        from dgl_broker.archive.inject import LABELS
-
-        mine = set(self.replay.catalogue.rows["alert_id"][self.replay.order].tolist())
-        rows = [row for row in self.injection.labels() if row["alert_id"] in mine]
-        if summary["files"]:
-            path = self.replay.places.beside("injected.csv")
-            partial = path.with_name(f".{path.name}.part")
-            with open(partial, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, LABELS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
-            os.replace(partial, path)
-        return len(rows)
+    n_injected: int | None = None
 
 
 def prepare(args, progress, stop):
@@ -55,7 +35,7 @@ def prepare(args, progress, stop):
     Interrupted
     """
     from dgl_broker.archive.catalogue import read_catalogue
-    from dgl_broker.archive.inject import make_injection
+    from dgl_broker.archive.inject import make_injection, write_labels
     from dgl_broker.archive.keep import parse_keep
     from dgl_broker.archive.pace import parse_pace
     from dgl_broker.archive.places import Places
@@ -87,6 +67,10 @@ def prepare(args, progress, stop):
         from dgl_broker.stream.replaying import ReplayPublisher
 
         sink = ReplayPublisher(settings, args.topic_prefix, scorer, scorer.schemas, stop)
+    labels = None
+    if injection is not None:
+        mine = set(catalogue.rows["alert_id"][order].tolist())
+        labels = [row for row in injection.labels() if row["alert_id"] in mine]
     rows = Rows(scorer, judge.filters, args.ungated) if args.out is not None else None
     plan = {
         "version": __version__,
@@ -123,8 +107,9 @@ def prepare(args, progress, stop):
         sink=sink,
         companions=bool(_companions(args, settings)),
         restart=args.restart,
+        at_end=lambda: write_labels(places.beside("injected.csv"), labels),
     )
-    return Prepared(replay, left_out, injection)
+    return Prepared(replay, left_out, None if labels is None else len(labels))
 
 
 def _settings(args):

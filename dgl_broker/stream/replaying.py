@@ -38,7 +38,7 @@ class TopicRange:
 
     def state(self):
         """Offsets; how many bytes there are is not known before they are read."""
-        return {"first_offset": self.first, "end_offset": self.end, "bytes": 1 << 62}
+        return {"first_offset": self.first, "end_offset": self.end}
 
     def messages(self, survey=None, limits=None, digest=None):
         """Its messages, in order of offset; the digest takes in their values."""

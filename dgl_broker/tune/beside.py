@@ -2,8 +2,8 @@
 
 import json
 import re
-from pathlib import Path
 
+from dgl_broker.archive.places import beside
 from dgl_broker.errors import ConfigError
 
 _SHARD = re.compile(r"\.shard-(\d+)-of-(\d+)\.")
@@ -11,10 +11,7 @@ _SHARD = re.compile(r"\.shard-(\d+)-of-(\d+)\.")
 
 def _files(scores, what):
     """`<stem>.<what>`, and those of all shards."""
-    scores = Path(scores)
-    stem = scores.with_suffix("").name
-    found = [scores.with_name(f"{stem}.{what}"), *sorted(scores.parent.glob(f"{stem}.shard-*-of-*.{what}"))]
-    return [path for path in found if path.is_file()]
+    return [path for path in beside(scores, what, shards=True) if path.is_file()]
 
 
 def injected_labels(scores):

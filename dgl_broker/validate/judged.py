@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dgl_broker.archive.places import beside
 from dgl_broker.archive.score_columns import read_score_columns
 from dgl_broker.errors import ConfigError
 from dgl_broker.evaluation.objects import Judged
@@ -227,8 +228,7 @@ def _passed(columns, rows):
 
 
 def _manifest(path):
-    beside = path.with_suffix("").with_name(f"{path.with_suffix('').name}.manifest.json")
     try:
-        return json.loads(beside.read_text(encoding="utf-8"))
+        return json.loads(beside(path, "manifest.json")[0].read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
