@@ -107,6 +107,7 @@ setup(
             *SERVE,
             *TUNE,
         ],
+        "bench": ['cavro>=1.0; python_version < "3.13"'],  # no wheels beyond
         "lint": ["ruff>=0.6"],
         "docs": ["mkdocs>=1.6,<2"],
     },

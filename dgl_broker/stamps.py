@@ -180,8 +180,34 @@ def primary_alone(data, max_bytes=MAX_INFLATED):
     return data[:end]
 
 
-def _clean_image(data, scale, limit, max_bytes):
-    """(pixels times `scale`, 0 where not valid; valid, those below `limit`; whether any is not 0; header) of a FITS file."""
+def clean_image(data, scale=1.0, limit=MAX_PIXEL, max_bytes=MAX_INFLATED):
+    """The primary image of a FITS file without what is no measurement.
+
+    Parameters
+    ----------
+    data : bytes
+    scale : float
+        Pixels are multiplied by it.
+    limit : float
+        Pixels of that size and beyond, before that, are not valid.
+    max_bytes : int
+        Limit on the inflated size.
+
+    Returns
+    -------
+    pixels : array, shape (H, W), float32
+        0 where not valid.
+    valid : array, shape (H, W), bool
+    any_light : bool
+        Whether any pixel is not 0.
+    header : dict
+        Values of the keywords that matter here, as text or float.
+
+    Raises
+    ------
+    PacketError
+        As `read_fits_image`.
+    """
     found = None
     if native.COMPILED is not None and type(data) is bytes:
         found = native.COMPILED.stamp(data, max_bytes, MAX_SIDE, limit, scale)
@@ -256,7 +282,7 @@ def read_stamp(data, kind, cutouts, max_bytes=MAX_INFLATED):
     to_njy = cutouts.to_njy[KINDS.index(kind)]
     in_njy = math.isfinite(to_njy)
     limit = MAX_PIXEL / (max(1.0, abs(to_njy)) if in_njy else 1.0)
-    pixels, valid, any_light, cards = _clean_image(data, to_njy if in_njy else 1.0, limit, max_bytes)
+    pixels, valid, any_light, cards = clean_image(data, to_njy if in_njy else 1.0, limit, max_bytes)
     height, width = pixels.shape
     if cutouts.pixel_scale_arcsec is None:
         matrix = _matrix(cards)

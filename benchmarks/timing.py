@@ -1,0 +1,37 @@
+"""Ways of doing one thing, measured in turns: whatever else the machine does, it does it to all of them."""
+
+import gc
+import time
+
+import numpy as np
+
+
+def interleaved(ways, n, rounds, clock=time.process_time):
+    """CPU time [us] of one item, by way, shape (rounds,) each.
+
+    Parameters
+    ----------
+    ways : dict of str to callable
+        Each does its work on all items when called; the first call, for caches and memory, is not measured.
+    n : int
+        How many items that are.
+    rounds : int
+        Ways are run in another order in each, since one leaves the caches to the next.
+    clock : callable
+        Seconds. The CPU time of the process by default, which a busy machine lengthens less than the time on the wall.
+    """
+    names = list(ways)
+    for name in names:
+        ways[name]()
+    spent = {name: np.empty(rounds) for name in names}
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(rounds):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                start = clock()
+                ways[name]()
+                spent[name][turn] = (clock() - start) / n * 1e6
+    finally:
+        gc.enable()
+    return spent
