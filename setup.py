@@ -47,6 +47,7 @@ HOSTS = {
     "lasair": ["lasair>=0.1.4"],
     "alerce": ["apf-base>=2.5"],
     "babamul": ["babamul>=0.2"],
+    "pittgoogle": ["pittgoogle-client>=0.3.23"],
 }
 SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
 TUNE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "plotly>=6.0"]

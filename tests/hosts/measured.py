@@ -1,0 +1,55 @@
+"""What adapters were measured to do with the alerts of the stage: JSON lines in the file that DGL_HOSTS_MEASURE names.
+
+`docs/hosts/table.py` makes the table of `docs/hosts/index.md` from such a file.
+"""
+
+import json
+import os
+import statistics
+import time
+
+MEASURING = bool(os.environ.get("DGL_HOSTS_MEASURE"))
+
+
+class Clock:
+    """Seconds that single alerts took: `with clock: ...` around each."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def __enter__(self):
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self.seconds.append(time.perf_counter() - self._began)
+
+
+def keep(host, survey, stream, found, clock=None, **more):
+    """Write down how scores found through a host compare with the stream's.
+
+    Parameters
+    ----------
+    host, survey : str
+    stream, found : dict
+        Alert id -> log-odds, of the stream and by way of the host.
+    clock : Clock, optional
+        Of single alerts.
+    more : figures of this host alone
+    """
+    if not MEASURING:
+        return
+    moved = [abs(found[i] - stream[i]) for i in stream if i in found]
+    line = {
+        "host": host,
+        "survey": survey,
+        "stream": len(stream),
+        "both": len(moved),
+        "host_only": len(set(found) - set(stream)),
+        "median_difference": statistics.median(moved) if moved else None,
+        "largest_difference": max(moved, default=None),
+        "median_ms": None if clock is None else round(1e3 * statistics.median(clock.seconds), 3),
+        **more,
+    }
+    with open(os.environ["DGL_HOSTS_MEASURE"], "a") as out:
+        out.write(json.dumps(line) + "\n")
