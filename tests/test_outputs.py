@@ -348,6 +348,18 @@ class TestBrokerMessage:
         assert {c["classId"]: pytest.approx(c["probability"]) for c in record["classifications"]} == {2221: 0.05, 200: 0.95}
         assert record["brokerName"] == "our-broker" and BUNDLE[:12] in record["classifierVersion"]
 
+    def test_every_field_of_the_packet_comes_back_as_it_was(self, desc, shared):
+        """Read by fastavro with the schema that the message carries, and the packet by fastavro with the official schema."""
+        made, source, _ = desc
+        packets = sorted((shared / "data/alerts/lsst/confluent_v10_0_reencoded").glob("*.avro"))
+        schema = fastavro.schema.load_schema(shared / "data/schemas/lsst/v10_0/lsst.v10_0.alert.avsc")
+        for path in packets[::6]:
+            packet = fastavro.schemaless_reader(io.BytesIO(path.read_bytes()[5:]), schema)
+            record = read(made.encode(self.outcome(source, path)))
+            assert {name: record[name] for name in packet} == packet
+            assert set(record) - set(packet) == {"brokerName", "classifierName", "classifierVersion", "classifications"}
+        assert len(packets) > 20 and made.skipped == 0
+
     def test_alert_without_scores_is_not_classified(self, desc):
         made, source, path = desc
         outcome = self.outcome(source, path, scores=None)
