@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# The log is kept, and tells nothing of where it was written.
+PLACES = ((f"{ROOT}/", ""), (str(ROOT), "."), (sys.prefix, "env"), (sys.base_prefix, "python"))
 FILES = ("test_members.py", "test_cluster.py", "test_services.py")
 
 
@@ -22,7 +24,9 @@ def main(arguments):
         running = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in running.stdout:
             print(line, end="", flush=True)
-            log.write(line.replace(str(ROOT) + "/", ""))
+            for place, name in PLACES:
+                line = line.replace(place, name)
+            log.write(line)
         code = running.wait()
     subprocess.run([sys.executable, str(ROOT / "docs/reliability.py")], check=True)
     return code
