@@ -11,7 +11,7 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-BENCHMARKS = ("decode",)  # in the order of their titles
+BENCHMARKS = ("decode", "examples", "ensemble", "svm", "device", "start")  # in the order of their titles
 
 
 def main(argv=None):

@@ -1,4 +1,4 @@
-"""How others read alerts: brokers' Python (fastavro, gzip, astropy), and `cavro`, which stands in for BOOM's decoder."""
+"""How others do it: brokers' Python (fastavro, gzip, astropy, scipy), and `cavro`, which stands in for BOOM's decoder."""
 
 import gzip
 import io
@@ -6,9 +6,10 @@ import warnings
 
 import fastavro
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from benchmarks.alerts import LSST_ID
-from dgl_broker.stamps import inflate
+from dgl_broker.stamps import GZIP_MAGIC, inflate
 from dgl_broker.wire.confluent import HEAD_BYTES
 from dgl_broker.wire.containers import Container
 from dgl_broker.wire.limits import DEFAULT
@@ -24,19 +25,12 @@ CAVRO_OVER_BOOM = {("ztf", "20 earlier rows"): 1.04, ("lsst", "new objects"): 0.
 
 def read_as_brokers(mix):
     """Reads each packet of a mix the way that brokers' tutorials do: all of it as dicts, the stamps by astropy."""
-    from astropy.io import fits
-
     schema = None if mix.survey == "ztf" else fastavro.parse_schema(mix.schemas.writer_schema(LSST_ID).tree)
 
     def packet(value):
         if mix.survey == "ztf":
             return next(fastavro.reader(io.BytesIO(value)))
         return fastavro.schemaless_reader(io.BytesIO(value[HEAD_BYTES:]), schema)
-
-    def image(data):
-        file = io.BytesIO(data["stampData"] if mix.survey == "ztf" else data)
-        with gzip.open(file) if mix.survey == "ztf" else file as plain, fits.open(plain) as hdus:
-            return hdus[0].data
 
     def decode():
         for value in mix.values:
@@ -49,9 +43,31 @@ def read_as_brokers(mix):
                 record = packet(value)
                 for name in STAMPS[mix.survey]:
                     if record[name] is not None:
-                        image(record[name])
+                        open_by_astropy(record[name]["stampData"] if mix.survey == "ztf" else record[name])
 
     return decode, decode_and_stamps
+
+
+def open_by_astropy(data):
+    """Pixels of a stamp, gzipped or not, as brokers' tutorials have them."""
+    from astropy.io import fits
+
+    file = io.BytesIO(data)
+    with gzip.open(file) if data[:2] == GZIP_MAGIC else file as plain, fits.open(plain) as hdus:
+        return hdus[0].data
+
+
+def place_by_scipy(stamp, side, pixel_scale_arcsec, softening_njy):
+    """(plane, valid) of one `Stamp` on a north-up grid: cubic splines for the pixels, bilinear for the mask."""
+    inverse = np.linalg.inv(stamp.matrix)
+    offset = (np.arange(side) - (side - 1) / 2.0) * pixel_scale_arcsec
+    north, east = np.meshgrid(offset, -offset, indexing="ij")
+    x = inverse[0, 0] * east + inverse[0, 1] * north + stamp.x0
+    y = inverse[1, 0] * east + inverse[1, 1] * north + stamp.y0
+    pixels = stamp.pixels if stamp.in_njy else stamp.pixels - np.nanmedian(np.where(stamp.valid, stamp.pixels, np.nan))
+    placed = map_coordinates(pixels, [y, x], order=3)
+    valid = map_coordinates(stamp.valid.astype(float), [y, x], order=1) > 0.99
+    return np.where(valid, np.arcsinh(placed / softening_njy), 0.0).astype(np.float32), valid
 
 
 def cavro_decode(mix):

@@ -12,8 +12,8 @@ def interleaved(ways, n, rounds, clock=time.process_time):
     Parameters
     ----------
     ways : dict of str to callable
-        Each does its work on all items when called; the first call, for caches and memory, is not measured.
-    n : int
+        Each does its work on all its items when called; the first call, for caches and memory, is not measured.
+    n : int, or dict of str to int
         How many items that are.
     rounds : int
         Ways are run in another order in each, since one leaves the caches to the next.
@@ -21,6 +21,7 @@ def interleaved(ways, n, rounds, clock=time.process_time):
         Seconds. The CPU time of the process by default, which a busy machine lengthens less than the time on the wall.
     """
     names = list(ways)
+    items = dict.fromkeys(names, n) if isinstance(n, int) else n
     for name in names:
         ways[name]()
     spent = {name: np.empty(rounds) for name in names}
@@ -28,10 +29,11 @@ def interleaved(ways, n, rounds, clock=time.process_time):
     gc.disable()
     try:
         for turn in range(rounds):
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            first = turn % len(names)
+            for name in names[first:] + names[:first]:
                 start = clock()
                 ways[name]()
-                spent[name][turn] = (clock() - start) / n * 1e6
+                spent[name][turn] = (clock() - start) / items[name] * 1e6
     finally:
         gc.enable()
     return spent
