@@ -84,11 +84,9 @@ def audit(one, begin=None, end=None, scorer=None, settings=None):
 
 def commit(one, offsets):
     """Commit for the group from outside it: partition -> offset."""
-    from confluent_kafka import Consumer, TopicPartition
+    from kafka import looking_back
 
-    consumer = Consumer({"bootstrap.servers": one.servers, "group.id": one.name, "enable.auto.commit": False})
-    consumer.commit(offsets=[TopicPartition(f"{one.name}.in", p, o) for p, o in offsets.items()], asynchronous=False)
-    consumer.close()
+    looking_back.commit(one.servers, one.name, f"{one.name}.in", offsets)
 
 
 @pytest.mark.kafka

@@ -404,6 +404,68 @@ def test_rekey_that_dies_in_the_middle_of_a_transaction_writes_nothing_twice(kaf
 
 
 @pytest.mark.kafka
+def test_audit_finds_what_was_written_refused_dead_lettered_skipped_and_written_twice(kafka, place, tmp_path, capsys):
+    from confluent_kafka import Producer
+    from fastavro import reader
+    from kafka import flow
+    from kafka.looking_back import commit
+
+    from dgl_broker.cli import main
+
+    name, settings = place
+    templates = flow.ZtfTemplates()
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", [*(templates.packet(i) for i in range(50)), b"cut"], 4)
+    rekey(settings)
+    config, summary = tmp_path / "rekey.yaml", tmp_path / "audit.json"
+    config.write_text(settings.model_dump_json(exclude_unset=True))  # JSON is YAML
+    line = ["audit", "--config", str(config), "--from", "2026-01-01", "--to", "2100-01-01", "--summary", str(summary)]
+
+    def audit():
+        code, report = main(line), json.loads(summary.read_text())
+        told = ("inputs", "written", "refused_unpublished", "dead_lettered", "waiting", "lost", "twice", "complete")
+        return code, [report[key] for key in told], report
+
+    code, told, report = audit()
+    assert (code, told) == (0, [51, 20, 30, 1, 0, 0, 0, True])
+    assert report["refused_unpublished_by_reason"] == {"precut.is_positive": 30} and "scored" not in report
+    assert "written 20, refused" in capsys.readouterr().out
+    # What follows is not read yet; then someone moves the group past it, and one alert is written again.
+    flow.produce(kafka.bootstrap_servers, f"{name}.in", [templates.packet(i) for i in range(50, 60)], 4)
+    code, told, _ = audit()
+    assert (code, told) == (8, [61, 20, 30, 1, 10, 0, 0, False])
+    commit(kafka.bootstrap_servers, name, f"{name}.in", flow.ends(kafka.bootstrap_servers, f"{name}.in"))
+    one = flow.read_topic(kafka.bootstrap_servers, f"{name}.out")[0]
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    for headers in (one.headers(), [("source", b"of no place")], None):  # two of these are none of ours
+        producer.produce(f"{name}.out", one.value(), one.key(), headers=headers)
+    producer.flush(30)
+    code, told, report = audit()
+    assert (code, told) == (8, [61, 20, 36, 1, 0, 4, 1, False]) and report["unreadable_outputs"] == 2
+    positive = [list(reader(io.BytesIO(value)))[0]["candidate"]["isdiffpos"] in ("t", "1") for value, _, _ in templates.packets]
+    lost = {str(flow.FIRST_ID + i) for i in range(50, 60) if positive[i % len(positive)]}
+    assert {row["alert_id"] for row in report["listed"]["lost"]} == lost
+    assert report["listed"]["twice"][0]["input"] == dict(one.headers())["source"].decode()
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [(b"in[3]@7", (("in", 3), 7)), (b"a[0]b[1]@2", (("a[0]b", 1), 2)), (b"in@7", None), (b"in[x]@7", None), (b"\xff", None)],
+)
+def test_place_of_what_was_written_is_that_of_its_input(source, place):
+    from dgl_broker.stream.rekey_audit import place_of_written
+
+    class Message:
+        def headers(self):
+            return [("source", source)]
+
+    if place is None:
+        with pytest.raises(KeyError):
+            place_of_written(Message())
+    else:
+        assert place_of_written(Message()) == place
+
+
+@pytest.mark.kafka
 def test_command_rekeys_with_several_workers(kafka, place, tmp_path):
     import os
     import subprocess

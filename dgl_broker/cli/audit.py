@@ -18,7 +18,7 @@ PRINTED = 20
 def add_parser(subparsers):
     """Add the verb to the command."""
     parser = subparsers.add_parser("audit", help="whether every input of a window of time has its outcome")
-    parser.add_argument("--config", required=True, type=Path, metavar="broker.yaml")
+    parser.add_argument("--config", required=True, type=Path, metavar="broker.yaml|rekey.yaml")
     parser.add_argument("--from", required=True, dest="begin", metavar="T", help="ISO time, UTC where no zone is given")
     parser.add_argument("--to", required=True, dest="end", metavar="T", help="ISO time; the window ends before it")
     parser.add_argument("--summary", type=Path, metavar="S.json", help="write the report there, with the lists")
@@ -27,21 +27,35 @@ def add_parser(subparsers):
 def run(args):
     """Audit; 0 when every input has its outcome, 8 when not."""
     from dgl_broker.errors import ConfigError
-    from dgl_broker.settings import load_settings
 
     begin, end = parse_time(args.begin, "--from"), parse_time(args.end, "--to")
     if begin >= end:
         raise ConfigError(f"--from {args.begin} --to {args.end}, expected a window that ends after it begins")
-    settings = load_settings(args.config)
-    return told_by_log(settings, lambda: _audit(settings, begin, end, args.summary))
+    settings, make = _configured(args.config)
+    return told_by_log(settings, lambda: _audit(settings, make, begin, end, args.summary))
 
 
-def _audit(settings, begin, end, summary):
-    from dgl_broker.observe.summary import write_summary
+def _configured(path):
+    """(settings, what makes the audit of them): a file with a section `rekey` is one of `dgl-broker rekey`."""
+    from dgl_broker.yaml_reader import read_yaml
+
+    raw = read_yaml(path)
+    if isinstance(raw, dict) and "rekey" in raw:
+        from dgl_broker.settings_rekey import load_rekey_settings
+        from dgl_broker.stream.rekey_audit import RekeyAudit
+
+        return load_rekey_settings(path), RekeyAudit
+    from dgl_broker.settings import load_settings
     from dgl_broker.stream.audit import Audit
+
+    return load_settings(path), Audit
+
+
+def _audit(settings, make, begin, end, summary):
+    from dgl_broker.observe.summary import write_summary
     from dgl_broker.stream.stopping import Stop
 
-    report = Audit(settings, Stop()).audit(begin, end)
+    report = make(settings, Stop()).audit(begin, end)
     print(report_text(report))
     if summary:
         write_summary(report, summary)
@@ -50,10 +64,10 @@ def _audit(settings, begin, end, summary):
 
 def report_text(report):
     """The report for people."""
-    r = report
+    r, done = report, "written" if "written" in report else "scored"
     lines = [
         f"{r['from']} to {r['to']}: {r['inputs']} inputs of {', '.join(r['topics']) or 'no topic'}",
-        f"scored {r['scored']}, refused and published {r['refused_published']}, refused and by policy not published"
+        f"{done} {r[done]}, refused and published {r['refused_published']}, refused and by policy not published"
         f" {r['refused_unpublished']}, withheld {r['withheld']}, dead-lettered {r['dead_lettered']}"
         f" (of them replayed {r['dead_lettered_and_replayed']})",
         f"duplicates {r['duplicates']} of {r['inputs_with_duplicates']} inputs, of two kinds {r['of_two_kinds']};"

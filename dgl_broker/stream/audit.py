@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 
@@ -85,9 +86,20 @@ def input_topics(topics, nights, from_ms, to_ms):
 class Audit(LookingBack):
     """The audit of one configuration. Nothing is published, and the companion store is not touched."""
 
+    done = "scored"  # what became of inputs that came through
+
     def __init__(self, settings, stop, scorer=None):
-        super().__init__(settings.model_copy(update={"companions": type(settings.companions)()}), stop, scorer=scorer)
+        super().__init__(self._without_companions(settings), stop, scorer=scorer)
         self.listed, self.counts, self.by_reason = {}, Counter(), Counter()
+
+    @staticmethod
+    def _without_companions(settings):
+        return settings.model_copy(update={"companions": type(settings.companions)()})
+
+    @property
+    def max_age_s(self):
+        """Age [s] beyond which inputs may have been refused without being looked at; None where that is never done."""
+        return self.settings.overload.max_age_s
 
     def audit(self, from_ms, to_ms):
         """Read the window; the report as a dict, `complete` in it.
@@ -129,22 +141,27 @@ class Audit(LookingBack):
         cut = [f"{t}[{p}]@{first}" for (t, p), (first, _) in ranges.items() if first == lows[t, p] and first > 0]
         return Window(ranges), {"cut": cut, "lows": lows}
 
-    def _read_outputs(self, reader, window, from_ms):
+    def _output_topics(self):
+        """Topic -> what takes note of a message on it."""
         s, schemas = self.settings, own_schemas(self.settings)
-        topics = {
+        notes = {
             s.scores_topic: self._note_score,
             s.candidates_topic: self._note_candidate,
             s.dead_letters_topic: self._note_dead,
         }
-        for topic, note in topics.items():
+        return {topic: partial(note, schemas) for topic, note in notes.items()}
+
+    def _read_outputs(self, reader, window, from_ms):
+        for topic, note in self._output_topics().items():
             for place, (first, end) in reader.ranges(reader.places([topic]), from_ms).items():
                 for message in reader.read(place, first, end):
                     try:
-                        note(window, message, read_record(message.value() or b"", schemas))
+                        note(window, message)
                     except (PacketError, KeyError, TypeError):
                         self.counts["unreadable_outputs"] += 1
 
-    def _note_score(self, window, message, record):
+    def _note_score(self, schemas, window, message):
+        record = read_record(message.value() or b"", schemas)
         place, offset = place_of_score(record)
         bits = STATUS_BITS[record["status"]] | (PASSED if any(v["passed"] for v in record["verdicts"]) else 0)
         if any(name == REPLAYED for name, _ in message_headers(message)):
@@ -152,10 +169,11 @@ class Audit(LookingBack):
         else:
             window.note(place, offset, bits, counts=True)
 
-    def _note_candidate(self, window, message, record):
-        window.note(*place_of_score(record), CANDIDATE)
+    def _note_candidate(self, schemas, window, message):
+        window.note(*place_of_score(read_record(message.value() or b"", schemas)), CANDIDATE)
 
-    def _note_dead(self, window, message, record):
+    def _note_dead(self, schemas, window, message):
+        record = read_record(message.value() or b"", schemas)
         window.note((record["topic"], record["partition"]), record["offset"], DEAD, counts=True)
 
     def _read_inputs(self, reader, window, place, first, end, committed, judge):
@@ -180,7 +198,7 @@ class Audit(LookingBack):
             self.counts["dead_lettered"] += 1
             self.counts["dead_lettered_and_replayed"] += bool(bits & AGAIN)
         else:
-            self.counts["scored" if bits & SCORED else "refused_published"] += 1
+            self.counts[self.done if bits & SCORED else "refused_published"] += 1
         if n > 1:
             self.counts["inputs_with_duplicates"] += 1
             self.counts["duplicates"] += n - 1
@@ -202,7 +220,7 @@ class Audit(LookingBack):
 
     def _report(self, from_ms, to_ms, retention, committed, window):
         c = self.counts
-        names = ("inputs", "scored", "refused_published", "refused_unpublished", "withheld", "dead_lettered")
+        names = ("inputs", self.done, "refused_published", "refused_unpublished", "withheld", "dead_lettered")
         problems = ("lost", "perhaps_too_old", "waiting", "candidates_missing", "twice")
         expired = {p: low - (committed[p] or 0) for p, low in retention["lows"].items() if committed[p] is not None}
         report = {
@@ -248,7 +266,7 @@ class _Judge:
         if outcome.status == "dead_lettered" or self._outputs(outcome):
             said = outcome.status + (f" ({outcome.reason})" if outcome.reason else "")
             kind = "perhaps_too_old" if self._may_have_been_too_old(outcome) else "lost"
-            audit._miss(kind, message, f"no outcome; scored again it is {said}", outcome.alert_id)
+            audit._miss(kind, message, f"no outcome; judged again it is {said}", outcome.alert_id)
         elif self.publisher.withheld:
             audit.counts["withheld"] += 1
         else:
@@ -257,7 +275,7 @@ class _Judge:
 
     def _may_have_been_too_old(self, outcome):
         """Whether it may have been refused `too_old` without a trace: old by now, read, and by policy not published then."""
-        max_age_s, its_ms = self.audit.settings.overload.max_age_s, outcome.message.timestamp_ms
+        max_age_s, its_ms = self.audit.max_age_s, outcome.message.timestamp_ms
         if max_age_s is None or its_ms is None or outcome.alert is None or time.time() - its_ms / 1000.0 < max_age_s:
             return False
         return not self._outputs(Outcome("refused", outcome.message, "too_old", alert=outcome.alert))

@@ -45,15 +45,21 @@ def _source(settings, place, user, password):
     return schema_source(place, user, password.get_secret_value() if password else None, **options)
 
 
+def schemas_of(settings):
+    """The source of the input's schemas, that there is one; None where none is configured."""
+    read = settings.input
+    schemas = _source(settings, read.schemas, read.schemas_user, read.schemas_password)
+    if schemas is not None:
+        schemas.check()
+    return schemas
+
+
 class LookingBack(Worker):
     """A process beside the filter: its scorer and its publisher, made from the same settings, and no member of its group."""
 
     def parts(self, closing):
         """(scorer, publisher); what they hold is let go when `closing` is."""
-        read = self.settings.input
-        schemas = _source(self.settings, read.schemas, read.schemas_user, read.schemas_password)
-        if schemas is not None:
-            schemas.check()
+        schemas = schemas_of(self.settings)
         # Not as `run` makes it: this process does not say which filters are in force.
         scorer = self._given_scorer or make_scorer(self.settings, schemas)
         if hasattr(scorer.filters, "close"):

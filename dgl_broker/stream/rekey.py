@@ -112,6 +112,22 @@ class RekeyPublisher(Publisher):
         return [("message_id", message_id.encode()), ("schema", schema_name.encode())]
 
 
+def make_rekeyer(settings, schemas):
+    """The `Rekeyer` that the settings ask for."""
+    s = settings
+    filters = FilterSet([load_filter(f) for f in s.filters_in_force])
+    filters.check_survey(s.survey)
+    return Rekeyer(s.survey, filters, schemas, s.published_programids, s.packet_limits, s.rekey.science)
+
+
+def make_publisher(settings):
+    """The `RekeyPublisher` that the settings ask for."""
+    s = settings
+    limit = largest_message(s.kafka, s.dead_letters_topic, s.service.timeout_s)
+    topics = {WRITTEN: s.rekey.topic, DEAD_LETTERS: s.dead_letters_topic}
+    return RekeyPublisher(s.survey, topics, s.rekey.spill, limit)
+
+
 class RekeyWorker(Worker):
     """One process of `rekey`.
 
@@ -129,19 +145,14 @@ class RekeyWorker(Worker):
 
     def _scorer(self):
         s, schemas = self.settings, self._open_schemas()
-        filters = FilterSet([load_filter(f) for f in s.filters_in_force])
-        filters.check_survey(s.survey)
-        rekeyer = Rekeyer(s.survey, filters, schemas, s.published_programids, s.packet_limits, s.rekey.science)
+        rekeyer = make_rekeyer(s, schemas)
         self.watch.metrics.set_info("dgl_run_info", s.survey, __version__, s.group_id, s.delivery)
         self.watch.info = {"survey": s.survey, "topic": s.rekey.topic}
-        self._report_status(filters)
+        self._report_status(rekeyer.filters)
         return schemas, rekeyer
 
     def _publisher(self, scorer, schemas):
-        s = self.settings
-        limit = largest_message(s.kafka, s.dead_letters_topic, s.service.timeout_s)
-        topics = {WRITTEN: s.rekey.topic, DEAD_LETTERS: s.dead_letters_topic}
-        return RekeyPublisher(s.survey, topics, s.rekey.spill, limit)
+        return make_publisher(self.settings)
 
     def _rules(self, stop_after):
         s = self.settings

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from confluent_kafka import Consumer, TopicPartition
 from fake_scorer import FakeScorer
 
 from dgl_broker.settings_model import Settings
@@ -11,6 +12,13 @@ from dgl_broker.stream.worker import Worker
 from kafka import flow
 
 WORDS = ("scored", "candidate", "precut", "poor", "cut")
+
+
+def commit(servers, group, topic, offsets):
+    """Commit for a group from outside it: partition -> offset."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False})
+    consumer.commit(offsets=[TopicPartition(topic, p, o) for p, o in offsets.items()], asynchronous=False)
+    consumer.close()
 
 
 class Fixed(FakeScorer):
