@@ -138,10 +138,11 @@ class Scene:
 
     def wait_until_read(self, seconds=PATIENCE_S):
         """Until the group has committed all that is in its input topics."""
-        self.timeline.wait_for(self._ends(), seconds, still=self.nobody_ended_unasked)
+        self.timeline.wait_for(sum(self.ends()), seconds, still=self.nobody_ended_unasked)
 
-    def _ends(self):
-        return sum(sum(flow.ends(self.servers, topic).values()) for topic in self.inputs)
+    def ends(self):
+        """Ends of all partitions of the input as they stand, in the timeline's order."""
+        return [end for topic in self.inputs for _, end in sorted(flow.ends(self.servers, topic).items())]
 
     def nobody_ended_unasked(self):
         """Raises where a member has ended that nobody ended."""
@@ -158,7 +159,7 @@ class Scene:
                     self.started_again += 1
                     self.members[n] = InProcess(self.settings, self.make_scorer())
 
-        self.timeline.wait_for(self._ends(), seconds, still=start_again)
+        self.timeline.wait_for(sum(self.ends()), seconds, still=start_again)
 
     def expected(self):
         """(topic, partition, offset) of each input -> its outcome in a calm run."""

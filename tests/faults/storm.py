@@ -28,6 +28,7 @@ def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
     Returns
     -------
     recover_s : list of float
+        Of each kill that struck while alerts were waiting, seconds until every partition with any was read on.
     """
     draw = random.Random(seed)
     seats = [scene.start_process(how=how) for _ in range(SEATS)]
@@ -36,6 +37,7 @@ def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
     struck, committed = [], 0
     for n, values in enumerate(chunks[1:], start=1):
         scene.feed(0, values=values)
+        ends = scene.ends()
         if n > kills:
             continue
         if n > 1 and n % 2:
@@ -43,7 +45,7 @@ def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
         time.sleep(draw.uniform(0.0, longest_s))  # the random moment
         seat = draw.randrange(SEATS)
         seats[seat].kill()
-        struck.append(time.monotonic())
+        struck.append((time.monotonic(), ends))
         committed = scene.timeline.committed
         seats[seat] = scene.start_process(how=how)
         tell(f"kill {n} of {kills}, {scene.timeline.committed} of {scene.fed} committed")
@@ -52,7 +54,7 @@ def storm(scene, kills, chunks, longest_s, how, seed, tell=lambda text: None):
             seats[1 - seat] = scene.start_process(how=how)
             other.stop()
     scene.wait_until_read(300.0)
-    recovered = [scene.timeline.recovery_s(at) for at in struck]
+    recovered = [scene.timeline.recovery_s(*one) for one in struck]
     for member in seats:
         member.stop()
     return [seconds for seconds in recovered if seconds is not None]

@@ -42,23 +42,38 @@ class Timeline:
         return sum(self.samples[-1][1]) if self.samples else 0
 
     def wait_for(self, at_least, seconds=PATIENCE_S, still=lambda: None):
-        """Until the group has committed so many; `still` is called between looks and may raise."""
-        deadline = time.monotonic() + seconds
-        while self.committed < at_least:
+        """Until the group has committed so many, and no longer than `seconds` without anything committed.
+
+        `still` is called between looks and may raise.
+        """
+        seen, deadline = self.committed, time.monotonic() + seconds
+        while (now := self.committed) < at_least:
             still()
-            assert time.monotonic() < deadline, f"{self.committed} committed after {seconds:g} s, expected {at_least}"
+            if now > seen:
+                seen, deadline = now, time.monotonic() + seconds
+            assert time.monotonic() < deadline, f"{now} committed, and no more for {seconds:g} s; expected {at_least}"
             time.sleep(0.02)
 
-    def recovery_s(self, at):
+    def recovery_s(self, at, ends=None):
         """Seconds from `at` until every partition had come on from where it stood, or all that it ever held was read.
 
         None where that was never seen.
+
+        Parameters
+        ----------
+        at : float
+            Monotonic time.
+        ends : list of int, optional
+            Ends of the partitions at that time: where given, those count in which alerts were waiting, and with none there is
+            nothing to be told.
         """
         before = [offsets for when, offsets in self.samples if when <= at]
         stood = before[-1] if before else (0,) * len(self._places)
-        last = self.samples[-1][1]
+        until = self.samples[-1][1] if ends is None else ends
+        if ends is not None and all(s >= end for s, end in zip(stood, ends)):
+            return None
         for when, offsets in self.samples:
-            if when > at and all(o > s or s >= end for o, s, end in zip(offsets, stood, last)):
+            if when > at and all(o > s or s >= end for o, s, end in zip(offsets, stood, until)):
                 return round(when - at, 2)
         return None
 
