@@ -48,6 +48,8 @@ HOSTS = {
     "alerce": ["apf-base>=2.5"],
     "babamul": ["babamul>=0.2"],
     "pittgoogle": ["pittgoogle-client>=0.3.23"],
+    "hopskotch": ["hop-client>=0.13", "six>=1.16"],
+    "tom": ["tomtoolkit>=3.1"],
 }
 SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
 TUNE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "plotly>=6.0"]

@@ -119,6 +119,9 @@ def test_every_third_party_is_required_by_the_package():
     other_name = {
         "ampel": "ampel_core",
         "apf": "apf_base",
+        "hop": "hop_client",
+        **dict.fromkeys(("crispy_forms", "django"), "tomtoolkit"),
+        **dict.fromkeys(("tom_alerts", "tom_dataproducts", "tom_dataservices", "tom_targets"), "tomtoolkit"),
         "pittgoogle": "pittgoogle_client",
         "sklearn": "scikit_learn",
         "yaml": "pyyaml",

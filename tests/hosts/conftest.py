@@ -12,6 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ALERTS = HERE.parent / "data/alerts"
+USER, PASSWORD = "babamul-someone", "a-password-of-this-test"  # of the broker that asks for a login
 START_S = 300.0  # two bundles are loaded, and a busy machine takes its time
 
 
@@ -66,3 +67,27 @@ def stage(tmp_path_factory, alert_files):
     finally:
         process.stdin.close()
         process.wait(60)
+
+
+PLAIN_LOGIN = """
+listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SCRAM://127.0.0.1:{scram}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SCRAM://127.0.0.1:{scram}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SCRAM:SASL_PLAINTEXT
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.scram.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+"""
+
+
+@pytest.fixture(scope="session")
+def kafka_with_login(kafka_jars, tmp_path_factory):
+    """A broker that asks for a login as Babamul and Hopskotch do (SCRAM-SHA-512), without TLS: `scram`, `user`, `password`."""
+    from kafka.broker import KafkaBroker, free_ports
+
+    plain, controller, scram = free_ports(3)
+    more = PLAIN_LOGIN.format(plain=plain, controller=controller, scram=scram)
+    user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+    folder = tmp_path_factory.mktemp("kafka")
+    broker = KafkaBroker(folder, kafka_jars, more, ["--add-scram", user], ports=(plain, controller))
+    broker.scram, broker.user, broker.password = f"127.0.0.1:{scram}", USER, PASSWORD
+    yield broker
+    broker.stop()
