@@ -89,3 +89,11 @@ class Outcome:
     def object_id(self):
         """Object's id as str, or None where there is none."""
         return None if self.alert is None else self.alert.object_id
+
+    @property
+    def is_injected(self):
+        """Whether it is no real source: mixed in by a replay, or synthetic in the survey's own images. None where unknown."""
+        if getattr(self.message, "injected", False):
+            return True
+        known = None if self.alert is None else self.alert.facts.get("is_injected")
+        return None if known is None else bool(known)

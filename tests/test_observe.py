@@ -45,6 +45,19 @@ def test_tally_counts_each_outcome_once():
     assert one.candidates_by_filter == {"bright": 2} and one.published == {"s": 4}
 
 
+def test_injected_alerts_that_pass_are_counted_apart_and_are_no_candidates():
+    mixed_in, synthetic, *others = outcomes(["candidate"] * 4)
+    mixed_in.message = Message(mixed_in.message.value, source="injected:1", injected=True)
+    synthetic.alert.facts["is_injected"] = True
+    others[0].alert.facts["is_injected"] = False
+    accounts = Accounts()
+    accounts.settle(tally(4, [mixed_in, synthetic, *others]))
+    summary = accounts.as_dict(ended="all read")
+    assert (summary["scored"], summary["candidates"], summary["injected_passed"]) == (4, 2, 2)
+    assert summary["candidates_by_filter"] == {"bright": 2}
+    assert "injected alerts that pass, no candidates: 2" in summary_text(summary)
+
+
 @pytest.mark.parametrize("consumed", [5, 7])
 def test_batch_that_does_not_balance_is_an_error(consumed):
     with pytest.raises(AccountsDoNotBalance, match=f"consumed {consumed}, but 6 outcomes"):

@@ -18,6 +18,7 @@ from dgl_broker.alert import BANDS, Message
 from dgl_broker.archive.files import readable_name, told
 from dgl_broker.archive.sources import FileSource
 from dgl_broker.errors import ConfigError, InputUnavailable, PacketError, StateError
+from dgl_broker.surveys.facts import PLAUSIBLE_MJD
 from dgl_broker.surveys.moved import move_packet
 
 KINDS = ("lensed_sn_ia", "lensed_sn_cc")
@@ -119,7 +120,9 @@ def make_injection(what, seed, catalogue, survey):
     ConfigError, InputUnavailable
     """
     rows = catalogue.rows
-    real = rows[np.isfinite(rows["mjd_tai"]) & ~rows["moves"] & (rows["band"] >= 0)]
+    times = rows["mjd_tai"]
+    plausible = (times > PLAUSIBLE_MJD[0]) & (times < PLAUSIBLE_MJD[1])  # an injection at another time would be refused
+    real = rows[plausible & ~rows["moves"] & (rows["band"] >= 0)]
     if not len(real):
         raise InputUnavailable("--inject: the archive has no alert whose position and time it could take")
     systems = simulated_systems(survey, int(what), seed) if str(what).isdecimal() else systems_of_folder(Path(what), survey)

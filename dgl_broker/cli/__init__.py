@@ -12,6 +12,7 @@ from importlib import import_module
 from dgl_broker import __version__
 from dgl_broker.errors import DglError
 
+DESCRIPTION = "DeepGraviLens as a filter for astronomy alert brokers: lensed-supernova candidates of ZTF and Rubin/LSST."
 VERBS = {
     "demo": "a simulated night through the real pipeline on an embedded Kafka, with a page to look at",
     "run": "the streaming filter: Kafka in, scores and candidates out",
@@ -45,7 +46,7 @@ def _module(verb):
 def _parser(verb):
     from dgl_broker.native import decoder_name
 
-    parser = argparse.ArgumentParser(prog="dgl-broker", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="dgl-broker", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"dgl-broker {__version__} (decoder: {decoder_name()})")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():

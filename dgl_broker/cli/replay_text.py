@@ -10,7 +10,7 @@ def replay_text(summary):
     rate = f"{s['alerts_per_s'] or 0:.1f} alerts/s"
     lines = [_found(s), balance, f"candidates {s['candidates']}, {s['seconds']:.1f} s, {rate}", *by_reason]
     if s["injected"] is not None:
-        lines.append(f"injected: {s['injected']} alerts, marked in the table and never published")
+        lines.append(f"injected: {s['injected']} alerts, marked in the table and never published nor counted as candidates")
     if s["resumed_at"]:
         lines.append(f"gone on with: {s['resumed_at']} of them were done before")
     for file in s["files"]:

@@ -32,7 +32,7 @@ METRICS = {
     "dgl_refused_total": Definition(Counter, "Alerts refused, by reason.", ("reason",)),
     "dgl_dead_lettered_total": Definition(Counter, "Messages that could not be read, by reason.", ("reason",)),
     "dgl_expired_total": Definition(Counter, "Offsets that retention took before they were read: an upper bound on alerts."),
-    "dgl_candidates_total": Definition(Counter, "Alerts that passed, by filter.", ("filter",)),
+    "dgl_candidates_total": Definition(Counter, "Alerts that passed, by filter, but for injected ones.", ("filter",)),
     "dgl_published_total": Definition(Counter, "Messages acknowledged by the broker, by topic.", ("topic",)),
     "dgl_withheld_total": Definition(Counter, "Records not published, of a programme that is not configured."),
     "dgl_desc_skipped_total": Definition(Counter, "Alerts that DESC's BrokerMessage cannot hold: of other versions than 10.0."),

@@ -20,7 +20,7 @@ class AccountsDoNotBalance(DglError):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one batch, or their sum over a run."""
+    """Counts of one batch, or their sum over a run. Injected alerts that pass are no candidates, and counted apart."""
 
     consumed: int = 0
     scored: int = 0
@@ -28,6 +28,7 @@ class Tally:
     refused: int = 0
     dead_lettered: int = 0
     candidates: int = 0
+    injected_passed: int = 0
     refused_by_reason: Counter = field(default_factory=Counter)
     dead_lettered_by_reason: Counter = field(default_factory=Counter)
     candidates_by_filter: Counter = field(default_factory=Counter)
@@ -67,8 +68,11 @@ def tally(consumed, outcomes, outputs=()):
         if outcome.status == "scored":
             out.scored += 1
             passed = [v.filter for v in outcome.verdicts if v.passed]
-            out.candidates += bool(passed)
-            out.candidates_by_filter.update(passed)
+            if outcome.is_injected:
+                out.injected_passed += bool(passed)
+            else:
+                out.candidates += bool(passed)
+                out.candidates_by_filter.update(passed)
         elif outcome.status == "written":
             out.written += 1
         elif outcome.status == "refused":
@@ -125,6 +129,7 @@ class Accounts:
             "dead_lettered": t.dead_lettered,
             "expired": self.expired,
             "candidates": t.candidates,
+            "injected_passed": t.injected_passed,
             "refused_by_reason": dict(t.refused_by_reason.most_common()),
             "dead_lettered_by_reason": dict(t.dead_lettered_by_reason.most_common()),
             "candidates_by_filter": dict(t.candidates_by_filter.most_common()),
@@ -136,7 +141,7 @@ class Accounts:
             **more,
         }
         if self.done != "scored":  # nothing is judged
-            del out["candidates"], out["candidates_by_filter"]
+            del out["candidates"], out["candidates_by_filter"], out["injected_passed"]
         return out
 
 
@@ -158,6 +163,8 @@ def summary_text(summary):
     ):
         if summary.get(name):
             lines.append(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in summary[name].items()))
+    if summary.get("injected_passed"):
+        lines.append(f"injected alerts that pass, no candidates: {summary['injected_passed']}")
     if summary.get("withheld"):
         lines.append(f"withheld from publication, of a programme that is not configured: {summary['withheld']}")
     if summary.get("workers"):

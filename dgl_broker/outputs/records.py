@@ -114,7 +114,7 @@ def score_record(outcome, bundle_id=None, bundle_sha256=None, published_ms=None)
         arrived_ms=getattr(message, "timestamp_ms", None),
         published_ms=published_ms,
         magnitude=_number(alert.facts.get("magnitude")),
-        injected=True if getattr(message, "injected", False) else plain(alert.facts.get("is_injected")),
+        injected=outcome.is_injected,
     )
     record.update(_NO_SHADOW if outcome.shadow is None else _shadow(outcome.shadow))
     return record

@@ -172,7 +172,6 @@ class ReplayPublisher(LookingBack):
         self.publisher = self._publisher(scorer, schemas)
         failures = Failures(settings.service.max_failures, stop, self.watch.failed)
         self._sink = Sink(make_producer(settings.kafka), failures, self.publisher.smaller)
-        self.injected = 0
 
     @property
     def topics(self):
@@ -181,13 +180,12 @@ class ReplayPublisher(LookingBack):
 
     @property
     def withheld(self):
-        """Records that were not published, those of injected alerts included."""
-        return self.publisher.withheld + self.injected
+        """Records that were not published since they are of a programme that is not; those of injected alerts never are."""
+        return self.publisher.withheld
 
     def outputs(self, outcomes):
         """What is to be produced for a batch."""
         real = [o for o in outcomes if not o.message.injected]
-        self.injected += len(outcomes) - len(real)
         return [output for outcome in real for output in self.publisher.outputs(outcome)]
 
     def deliver(self, outputs):

@@ -3,6 +3,8 @@
 Every survey's reader fills what its packets state. A fact that is absent or None is unknown.
 """
 
+PLAUSIBLE_MJD = (49718.0, 71800.0)  # TAI, 1995 to 2055; made-up LSST packets of schema 7 hold seconds since 1970
+
 _PS1 = "of the {n} nearest source in Pan-STARRS1 within 30 arcsec"
 _NTH = {1: "1st", 2: "2nd", 3: "3rd"}
 

@@ -3,10 +3,10 @@
 import math
 
 from dgl_broker.photometry import AB_ZERO_POINT_NJY
+from dgl_broker.surveys.facts import PLAUSIBLE_MJD
 from dgl_broker.surveys.sky import sky_facts
 from dgl_broker.surveys.values import flag, number, number_above
 
-PLAUSIBLE_MJD = (49718.0, 71800.0)  # 1995 to 2055; made-up packets of schema 7 hold seconds since 1970
 STAR_ABOVE = 0.5  # Fink's legacydr8_pstar: 0 galaxy to 1 star
 REDSHIFT_ERROR = 0.05  # of 1 + z: 0.37 mag of distance modulus at z = 0.5
 SIGMA_TO_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
