@@ -9,26 +9,34 @@ from dgl_broker.errors import PacketError
 from dgl_broker.stamps import KINDS, read_stamp
 from dgl_broker.wire import containers
 from dgl_broker.wire.histories import History
+from dgl_broker.wire.pattern import PatternProgram
 from dgl_broker.wire.writer_schema import schema_from_json
 
 BUILT = native.COMPILED
+NEVER = 10**9
 
 
 @contextmanager
 def decoder_used(name):
-    """`python` or `native` for as long as this lasts; schemas made before are forgotten, since they know theirs."""
+    """A decoder for as long as this lasts; schemas made before are forgotten, since they know theirs.
 
-    def choose(module):
-        native.COMPILED = module
+    Parameters
+    ----------
+    name : "native", "python" or "fastavro"
+        `python` makes patterns of each schema at once, `fastavro` never does: the judge alone.
+    """
+
+    def choose(module, uses_before):
+        native.COMPILED, PatternProgram.uses_before = module, uses_before
         containers.HEADS.clear()
         schema_from_json.cache_clear()
 
-    before = native.COMPILED
-    choose({"python": None, "native": BUILT}[name])
+    before = native.COMPILED, PatternProgram.uses_before
+    choose(BUILT if name == "native" else None, NEVER if name == "fastavro" else 0)
     try:
         yield
     finally:
-        choose(before)
+        choose(*before)
 
 
 def everything(value, schemas):

@@ -1,4 +1,4 @@
-"""The compiled decoder and Python's: one outcome, to the bit, for real packets, made ones, and hostile ones."""
+"""The compiled decoder, Python's patterns, and fastavro, which judges: one outcome, to the bit, for packets of all kinds."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,22 @@ from dgl_broker.north_up import place_north_up
 from dgl_broker.stamp_quality import level_and_noise
 from dgl_broker.surveys.values import columns, integers, meanings, present
 from dgl_broker.wire import DEFAULT, FolderSchemas, Limits, decode, decode_all, encode_container
-from dgl_broker.wire.histories import History
+from dgl_broker.wire.containers import Container
+from dgl_broker.wire.histories import History, Layout
+from dgl_broker.wire.pattern import PatternProgram
 from dgl_broker.wire.writer_schema import WriterSchema
 
 ROOT = Path(__file__).parents[1]
+
+
 needs_native = pytest.mark.skipif(BUILT is None, reason="the compiled decoder was not built: no cargo, or DGL_DECODER=python")
+QUICK = ["python", pytest.param("native", marks=needs_native)]
 
 
-def of_both(read):
-    """What `read()` gives with each decoder."""
+def of_both(read, quick, judge="fastavro"):
+    """What `read()` gives with each of two decoders: with the judge first."""
     found = []
-    for name in ("python", "native"):
+    for name in (judge, quick):
         with decoder_used(name):
             found.append(read())
     return found
@@ -50,17 +56,17 @@ def records_in(path):
     ]
 
 
-@needs_native
+@pytest.mark.parametrize("quick", QUICK)
 @pytest.mark.parametrize("path", sorted((ROOT / "tests/data/alerts").glob("*.avro")), ids=lambda path: path.stem)
-def test_real_packets_give_the_same_to_the_bit(path):
-    python, compiled = of_both(lambda: everything(path.read_bytes(), official()))
-    assert compiled == python and len(python) in (1, 7)
-    python, compiled = of_both(lambda: records_in(path))
-    assert compiled == python
+def test_real_packets_give_the_same_to_the_bit(path, quick):
+    judge, found = of_both(lambda: everything(path.read_bytes(), official()), quick)
+    assert found == judge and len(judge) in (1, 7)
+    judge, found = of_both(lambda: records_in(path), quick)
+    assert found == judge
 
 
-@needs_native
-def test_all_real_packets_give_the_same_to_the_bit(shared):
+@pytest.mark.parametrize("quick", QUICK)
+def test_all_real_packets_give_the_same_to_the_bit(shared, quick):
     paths = sorted((shared / "data/alerts").rglob("*.avro"))
     assert len(paths) > 200
 
@@ -69,29 +75,29 @@ def test_all_real_packets_give_the_same_to_the_bit(shared):
         found = [everything(path.read_bytes(), schemas) for path in paths]
         return [hashlib.sha256(repr(one).encode()).hexdigest() for one in found]
 
-    python, compiled = of_both(hashes)
-    assert [path for path, a, b in zip(paths, python, compiled) if a != b] == []
+    judge, found = of_both(hashes, quick)
+    assert [path for path, a, b in zip(paths, judge, found) if a != b] == []
 
 
-@needs_native
+@pytest.mark.parametrize("quick", QUICK)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numbers like 1e300 overflow, with either
-def test_hostile_packets_have_the_same_outcome():
+def test_hostile_packets_have_the_same_outcome(quick):
     some = list(mutants(20260307, 800))
-    python, compiled = of_both(lambda: [everything(value, source) for source in [Schemas()] for _, value, _ in some])
-    assert [name for (name, _, _), a, b in zip(some, python, compiled) if a != b] == []
-    reasons = {found[-1][0] for found in python if isinstance(found[-1], tuple)}
+    judge, found = of_both(lambda: [everything(value, source) for source in [Schemas()] for _, value, _ in some], quick)
+    assert [name for (name, _, _), a, b in zip(some, judge, found) if a != b] == []
+    reasons = {one[-1][0] for one in judge if isinstance(one[-1], tuple)}
     assert {"undecodable", "trailing_bytes", "bad_value", "truncated", "too_large"} <= reasons
-    assert sum(len(found) == 7 for found in python) > 100  # read to the end, stamps and all
+    assert sum(len(one) == 7 for one in judge) > 100  # read to the end, stamps and all
 
 
-@needs_native
-def test_the_compiled_decoder_reads_what_is_sane_by_itself(monkeypatch):
-    # Otherwise everything above would compare Python with Python.
+@pytest.mark.parametrize("quick", QUICK)
+def test_either_decoder_reads_what_is_sane_by_itself(monkeypatch, quick):
+    # Otherwise everything above would compare fastavro with fastavro.
     monkeypatch.setattr(WriterSchema, "_read_python", None)
     for path in (ROOT / "tests/data/alerts").glob("*.avro"):
         if path.stem in ("516442330015015017", "fink_transfer_20260305"):  # broken; several alerts in one file
             continue
-        with decoder_used("native"):
+        with decoder_used(quick):
             record = decode(path.read_bytes(), None, official()).record
         histories = [record.get(name) for name in ("prv_candidates", "fp_hists", "prvDiaSources", "prvDiaForcedSources")]
         assert all(isinstance(history, History | None) for history in histories)
@@ -103,31 +109,28 @@ ROWS = [
     {"jd": 2460001.5, "fid": None, "isdiffpos": None, "magpsf": 19.25, "candid": -7},
 ]
 ROW_SCHEMA = made.record(
-    "row", jd="double", before=["null", "double"], fid=["int", "null"], isdiffpos=["null", "string"], noise="bytes",
-    magpsf=["float", "null"], candid="long", after={"type": "array", "items": "int"},
+    "row", jd="double", before=["null", "double"], fid=["int", "null"], isdiffpos=["null", "string"], noise="string",
+    magpsf=["float", "null"], candid="long", after="boolean",
 )  # fmt: skip
 
 
-@pytest.fixture
-def history():
-    """`ROWS`, with fields around them that nobody asks for, as the compiled decoder gives them."""
+@pytest.fixture(params=QUICK)
+def history(request):
+    """`ROWS`, with fields around them that nobody asks for, as either decoder gives them."""
     schema = made.record("alert", candidate="long", rows={"type": "array", "items": ["null", ROW_SCHEMA]})
     kept = {**ROW_SCHEMA, "fields": [f for f in ROW_SCHEMA["fields"] if f["name"] in ROWS[0]]}
     kept = made.record("alert", rows={"type": "array", "items": ["null", kept]})
-    rows = [row and {**row, "before": 1.0, "noise": b"abc", "after": [1, 2]} for row in ROWS]
+    rows = [row and {**row, "before": 1.0, "noise": "abc", "after": True} for row in ROWS]
     value = encode_container(schema, {"candidate": 5, "rows": rows})
-    with decoder_used("native"):
-        from dgl_broker.wire.containers import Container
-        from dgl_broker.wire.histories import Layout
-
-        payload, start, stop = Container(value, DEFAULT).one()
-        program = BUILT.Program.compile(schema, kept, Layout)
+    payload, start, stop = Container(value, DEFAULT).one()
+    with decoder_used(request.param):
+        program = (BUILT.Program if request.param == "native" else PatternProgram).compile(schema, kept, Layout)
         record, end = program.read(payload, start, stop, 10, 10)
         assert end == stop and program.read(payload, start, stop, 2, 10) is None  # more rows than are allowed
-        return record["rows"]
+        assert program.read(payload, start, stop - 1, 10, 10) is None and program.read(payload, start, start, 10, 10) is None
+    return record["rows"]
 
 
-@needs_native
 def test_history_is_the_rows_and_the_columns(history):
     assert isinstance(history, History) and history == ROWS and len(history) == 3
     assert history[1] is None and history[2]["magpsf"] == 19.25 and list(history) == ROWS
@@ -143,16 +146,15 @@ def test_history_is_the_rows_and_the_columns(history):
 
 
 @pytest.mark.parametrize("fields", [("magpsf", "fid", "jd", "nosuchfield"), ("isdiffpos", "jd")])
-@needs_native
 def test_columns_of_a_history_are_those_of_its_rows(history, fields):
     rows = present(history)
     np.testing.assert_array_equal(columns([rows], fields), columns([rows.rows()], fields))
     np.testing.assert_array_equal(integers([rows], ("candid", "fid")), integers([rows.rows()], ("candid", "fid")))
 
 
-@needs_native
+@pytest.mark.parametrize("quick", QUICK)
 @pytest.mark.parametrize("n_rows", [59, 60])
-def test_rows_are_limited_alike(n_rows):
+def test_rows_are_limited_alike(n_rows, quick):
     message = made.lsst_message(made.lsst_record(forced=[made.lsst_forced(-i, i) for i in range(60)]))
 
     def outcome():
@@ -161,8 +163,8 @@ def test_rows_are_limited_alike(n_rows):
         except PacketError as error:
             return error.detail
 
-    python, compiled = of_both(outcome)
-    assert compiled == python and isinstance(python, list if n_rows == 60 else str)
+    judge, found = of_both(outcome, quick)
+    assert found == judge and isinstance(judge, list if n_rows == 60 else str)
 
 
 def random_stamps(rng, n, planes, height, width, masked):
@@ -182,7 +184,7 @@ def random_stamps(rng, n, planes, height, width, masked):
 @pytest.mark.parametrize("shape", [(2, 30, 30), (1, 63, 62), (3, 7, 5)])
 def test_stamps_are_put_north_up_to_the_bit(shape, masked):
     stamps = random_stamps(np.random.default_rng(3), 40, *shape, masked)
-    python, compiled = of_both(lambda: place_north_up(*stamps, max(shape), 0.2))
+    python, compiled = of_both(lambda: place_north_up(*stamps, max(shape), 0.2), "native")
     assert plain(compiled) == plain(python) and python[1].any() and not python[1].all()
 
 
@@ -193,8 +195,27 @@ def test_level_and_noise_are_numpys_to_the_bit(n):
     for values in (rng.normal(5.0, 3.0, n), np.round(rng.normal(0.0, 1.0, n)), np.zeros(n)):
         values = values.astype(np.float32)
         level = np.median(values)
-        python, compiled = of_both(lambda values=values: level_and_noise(values))
+        python, compiled = of_both(lambda values=values: level_and_noise(values), "native")
         assert python == (level, 1.4826 * np.median(np.abs(values - level))) and plain(compiled) == plain(python)
+
+
+def test_patterns_are_made_of_a_schema_that_is_used_again(monkeypatch):
+    with decoder_used("python"):
+        monkeypatch.setattr(PatternProgram, "uses_before", 1)
+        programs = [made.Schemas(id1000=made.LSST_SCHEMA) for _ in range(2)]
+        messages = [made.lsst_message(made.lsst_record(forced=[made.lsst_forced(-1.0, 9)]))] * 2
+        first, again = (decode(message, None, programs[0]).record["prvDiaForcedSources"] for message in messages)
+    assert isinstance(first, list) and isinstance(again, History) and again == first
+
+
+def test_no_patterns_are_made_of_a_schema_that_would_take_long():
+    many = made.record("alert", **{f"text{n}": "string" for n in range(200)})
+    start = time.process_time()
+    with decoder_used("python"):
+        assert (
+            PatternProgram.compile(many, made.record("alert", text0="string"), Layout).read(b"\x00" * 200, 0, 200, 9, 9) is None
+        )
+    assert time.process_time() - start < 0.3  # 0.5 s to make them
 
 
 def run(code, **environment):

@@ -16,6 +16,7 @@ from dgl_broker import native
 from dgl_broker.errors import PacketError
 from dgl_broker.wire.histories import Layout
 from dgl_broker.wire.limits import DEFAULT, Allowance
+from dgl_broker.wire.pattern import PatternProgram
 from dgl_broker.wire.reduce import reader_schema, reduced
 from dgl_broker.wire.schema_cuts import all_optional, empty_rows, holds_array, up_to_last
 from dgl_broker.wire.schema_tree import full_name, self_contained, shown, skips_blindly
@@ -231,8 +232,9 @@ def _decode(stream, writer, reader, label):
 
 
 def _compiled(tree, kept):
-    """The program that reads the fields of `kept`; None without the compiled decoder, or where the schema is beyond it."""
-    return None if native.COMPILED is None else native.COMPILED.Program.compile(tree, kept, Layout)
+    """The program that reads the fields of `kept`; None where a schema is beyond the compiled decoder."""
+    program = PatternProgram if native.COMPILED is None else native.COMPILED.Program
+    return program.compile(tree, kept, Layout)
 
 
 def _read_compiled(program, payload, start, stop, limits):
