@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from dgl_broker.data_files import filter_path
 from dgl_broker.selection import FilterSet, dump_filter, load_filter
 from dgl_broker.selection.arrival import read_arrival, wait_for_arrival
 from dgl_broker.selection.status import WorkerStatus, read_workers, utc_text
@@ -187,6 +188,16 @@ def test_a_worker_says_which_version_is_in_force_and_since_when(path):
     assert said["started"] == "2027-01-15T08:00:00.000Z"
     chosen.close()
     assert list((path.parent / "status").iterdir()) == []
+
+
+def test_shipped_filters_get_no_status_folder_beside_them_and_ones_own_beside_them_do(path, tmp_path):
+    chosen = FilterSet([load_filter(path), load_filter("lensed_sn_lsst")])
+    chosen.report_status(worker="w1")
+    assert set(status_of(path)["filters"]) == {load_filter(path).name}
+    assert not (filter_path("lensed_sn_lsst").parent / "status").exists()
+    chosen.report_status(tmp_path / "elsewhere", worker="w1")
+    assert "lensed_sn_lsst" in json.loads((tmp_path / "elsewhere" / "w1.json").read_text())["filters"]
+    chosen.close()
 
 
 def test_a_refused_file_is_said_in_the_status(path):

@@ -32,7 +32,7 @@ from dgl_broker.stream.run_loop import Rules, RunLoop
 from dgl_broker.stream.sink import Sink
 from dgl_broker.stream.stopping import Stop
 from dgl_broker.stream.topics import Subscription, expand, is_of_template
-from dgl_broker.stream.worker import Worker, is_shipped
+from dgl_broker.stream.worker import Worker
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TEMPLATE = "ztf_{night:%Y%m%d}_programid1"
@@ -605,12 +605,6 @@ def test_nothing_is_committed_when_the_outputs_are_not_out():
     with pytest.raises(ServiceFailed):
         AtLeastOnce(source, Fails()).deliver([output()], Batch())
     assert calls == ["deliver"]
-
-
-def test_shipped_filters_get_no_status_folder_beside_them(tmp_path):
-    from dgl_broker.data_files import filter_path
-
-    assert is_shipped(filter_path("lensed_sn_ztf")) and not is_shipped(tmp_path / "mine.yaml")
 
 
 def test_first_offsets_come_from_the_group_then_from_the_start(cluster):

@@ -215,6 +215,26 @@ def test_preview_of_all_of_it_over_shipped_filter(tmp_path, capsys):
     assert out.startswith("lensed_sn_ztf") and "ships with the package" in out
 
 
+def test_a_shipped_filter_is_copied_in_one_step_and_can_then_be_changed(tmp_path, capsys):
+    made, shipped = columns(n_real=200, n_lensed=40, n_negative=0), load_filter("lensed_sn_ztf")
+    facts = {"fact.programid": 1.0, "fact.star_separation_arcsec": 9.0, "fact.star_score": 0.1}
+    told = {**facts, "bundle_sha256": shipped.bundle_sha256, "fact.reliability": 0.9, "fact.is_positive": True}
+    made |= {name: np.full(len(made["alert_id"]), value) for name, value in told.items()}
+    table = write_table(tmp_path / "s.parquet", made, [("lensed_sn_ztf", shipped.version)])
+    activate = ["tune", "activate", "--threshold", "2.5", "--reason", "x", "--scores", str(table)]
+    activate += ["--labels", str(write_labels(tmp_path / "labels.csv", made))]
+    assert main(activate) == 7
+    (step,) = re.findall(r"dgl-broker (tune copy --filter lensed_sn_ztf --to) DIR", capsys.readouterr().err)
+    assert main([*step.split(), str(tmp_path / "own")]) == 0
+    path = tmp_path / "own" / "lensed_sn_ztf.yaml"
+    assert capsys.readouterr().out.splitlines()[-1] == f"in broker.yaml, then restart: filters: [{path}]"
+    assert path.read_bytes() == (ROOT / "filters" / "lensed_sn_ztf.yaml").read_bytes()
+    assert main([*step.split(), str(tmp_path / "own")]) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["tune", "copy", "--filter", str(path), "--to", str(tmp_path)]) == 2
+    assert main([*activate, "--filter", str(path)]) == 0, capsys.readouterr().err
+    assert load_filter(path).threshold == 2.5 and load_filter(path).version == shipped.version + 1
+
+
 def test_commands_in_the_documentation_are_the_programs():
     lines = []
     for page in ("docs/tune.md", "README.md"):

@@ -1,6 +1,6 @@
 """`dgl-broker tune`: choose a filter's threshold and pre-cuts on replayed scores, and put them into force.
 
-Without an action it serves the page; `show`, `preview`, `activate`, `rollback`, `history`, `carry` do the same in a terminal.
+Without an action it serves the page; its actions do the same in a terminal.
 """
 
 import argparse
@@ -16,6 +16,7 @@ ACTIONS = {
     "rollback": "put an earlier version into force again",
     "history": "who changed what, when and why",
     "carry": "the filter for a refreshed bundle, at the same operating point",
+    "copy": "shipped filters into a folder of your own, where they can be changed",
 }
 
 
@@ -31,7 +32,7 @@ def add_parser(subparsers):
     parser.add_argument(
         "--schemas", default=os.environ.get("DGL_SCHEMAS"), metavar="DIR|URL", help="writers' schemas, for --packets"
     )
-    actions = parser.add_subparsers(dest="action", metavar="show|preview|activate|rollback|history|carry")
+    actions = parser.add_subparsers(dest="action", metavar="|".join(ACTIONS))
     for name, text in ACTIONS.items():
         action = actions.add_parser(name, help=text, parents=[_shared()])
         if name in ("preview", "activate"):
@@ -50,6 +51,8 @@ def add_parser(subparsers):
                 "--by", choices=["completeness", "fpr", "candidates_per_night"], help="what is to stay as it is"
             )
             action.add_argument("--out", type=Path, metavar="F.yaml", help="by default <filter>.<hash>.yaml beside the filter")
+        if name == "copy":
+            action.add_argument("--to", type=Path, required=True, metavar="DIR", help="made if it is not there")
         if name in ("show", "preview", "history"):
             action.add_argument("--json", action="store_true", help="as JSON")
 

@@ -174,6 +174,19 @@ def carry(args):
     return 0
 
 
+def copy(args):
+    """Shipped filters into a folder where they can be changed."""
+    desk, _ = make_desk(args, scores=False)
+    shipped = [file for file in desk.files.values() if file.is_shipped]
+    if not shipped:
+        raise ConfigError(f"filters {', '.join(desk.files)}: none of them ships with the package")
+    copies = [file.copy_to(args.to) for file in shipped]
+    own = [str(file.path) for file in desk.files.values() if not file.is_shipped]
+    print("\n".join(f"{path}: version {file.in_force.version}" for path, file in zip(copies, shipped)))
+    print(f"in broker.yaml, then restart: filters: [{', '.join([*own, *map(str, copies)])}]")
+    return 0
+
+
 def _told(new, arrival):
     print(f"\n{new.name}: version {new.version} written, {new.score} at least {new.threshold:.10g}\n{arrival}")
     return 0 if arrival.complete else 1

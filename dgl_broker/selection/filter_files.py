@@ -68,6 +68,11 @@ def find_filter(path_or_name):
     raise InputUnavailable(f"{path}: no such file")
 
 
+def is_shipped(path):
+    """Whether a file lies in the package's own folder, where nothing is written: an upgrade brings its own again."""
+    return Path(path).resolve().is_relative_to(data_files.folder("filters").resolve())
+
+
 def read_filter(path):
     """The filter in a file; raises as `load_filter`."""
     try:

@@ -168,7 +168,7 @@ class FilterSet:
         Parameters
         ----------
         folder : path, optional
-            By default `status` beside each filter's file.
+            By default `status` beside each filter's file; beside shipped ones, which nobody changes, none.
         options
             Of `dgl_broker.selection.status.WorkerStatus`.
         """

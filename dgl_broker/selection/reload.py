@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_broker.errors import DglError, InputUnavailable
-from dgl_broker.selection.filter_files import parse_filter
+from dgl_broker.selection.filter_files import is_shipped, parse_filter
 from dgl_broker.selection.status import WorkerStatus
 
 STATUS_FOLDER = "status"
@@ -120,11 +120,11 @@ class Reloader:
         return new, Change(old.name, old.version, new.version)
 
     def report_status(self, filters, folder, **options):
-        """Opens a status file in the folder, or beside each filter's file."""
+        """Opens a status file in the folder, or beside each filter's file; where not given, none beside shipped ones."""
         self.close()
         folders = defaultdict(set)
         for f in filters:
-            if f.source is not None:
+            if f.source is not None and (folder is not None or not is_shipped(f.source)):
                 folders[Path(folder) if folder is not None else Path(f.source).parent / STATUS_FOLDER].add(f.name)
         self._status = {WorkerStatus(place, **options): names for place, names in folders.items()}
         self._write_status(filters)

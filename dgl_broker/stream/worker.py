@@ -3,10 +3,8 @@
 import contextlib
 import logging
 from functools import partial
-from pathlib import Path
 
 from dgl_broker import __version__
-from dgl_broker.data_files import folder
 from dgl_broker.observe import Watch
 from dgl_broker.observe.drift import read_reference
 from dgl_broker.observe.health import serve
@@ -25,11 +23,6 @@ from dgl_broker.stream.topics import Subscription
 
 log = logging.getLogger(__name__)
 MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's: a member that does not poll for so long is thrown out
-
-
-def is_shipped(path):
-    """Whether a filter's file is one of those that ship with the package."""
-    return Path(path).resolve().is_relative_to(folder("filters").resolve())
 
 
 def make_scorer(settings, schemas):
@@ -178,9 +171,8 @@ class Worker:
         return schemas, scorer
 
     def _report_status(self, filters):
-        """Say from now on which filters are in force; not beside shipped ones: that is the package's own folder."""
-        shipped = any(is_shipped(f.source) for f in filters if getattr(f, "source", None))
-        if hasattr(filters, "report_status") and (self.settings.status or not shipped):
+        """Say from now on which filters are in force."""
+        if hasattr(filters, "report_status"):
             filters.report_status(self.settings.status)
 
     def _hold_against_reference(self, scorer):

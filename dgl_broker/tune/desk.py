@@ -133,10 +133,7 @@ class Desk:
         file, selected, old = self.file(proposed.old.name), proposed.selected, proposed.old
         found = []
         if file.is_shipped:
-            found.append(
-                f"{file.path} ships with the package, and an upgrade would overwrite it: copy it to a folder of your own, "
-                "and name the copy in `filters` of broker.yaml"
-            )
+            found.append(_shipped(file))
         found += activation_refusals(proposed.new, proposed.bundle.sha256, Reference(selected), Injections(selected))
         for running in running_bundles(file, self.configured_bundle):
             why = bundle_refusal(proposed.new, running)
@@ -256,7 +253,7 @@ class Desk:
         """
         file = self.file(name)
         if file.is_shipped:
-            raise GuardRefused(f"{file.path} ships with the package: nothing is changed there")
+            raise GuardRefused(_shipped(file))
 
         def refused(old):
             reasons = (bundle_refusal(old, b) for b in running_bundles(file, self.configured_bundle))
@@ -264,6 +261,13 @@ class Desk:
 
         new = roll_back(file.path, to_version, who, why, expected_version, refused)
         return new, wait_for_arrival(file.status, new.name, new.version, wait_s)
+
+
+def _shipped(file):
+    return (
+        f"{file.path} ships with the package, and an upgrade would overwrite it: "
+        f"dgl-broker tune copy --filter {file.name} --to DIR makes one of your own, to be named in `filters` of broker.yaml"
+    )
 
 
 __all__ = ["Desk", "Proposal"]

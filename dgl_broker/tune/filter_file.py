@@ -3,11 +3,10 @@
 from functools import lru_cache
 from pathlib import Path
 
-from dgl_broker.data_files import folder
-from dgl_broker.errors import ConfigError
+from dgl_broker.errors import ConfigError, StateError
 from dgl_broker.selection.arrival import read_arrival
 from dgl_broker.selection.audit import log_path, read_log, version_content
-from dgl_broker.selection.filter_files import find_filter, parse_filter
+from dgl_broker.selection.filter_files import find_filter, is_shipped, parse_filter
 from dgl_broker.selection.reload import STATUS_FOLDER, read_stamped
 from dgl_broker.selection.status import read_workers
 from dgl_broker.selection.words import differences
@@ -51,7 +50,28 @@ class FilterFile:
     @property
     def is_shipped(self):
         """Whether it lies in the package's own folder, which no one changes: an upgrade brings its own again."""
-        return self.path.resolve().is_relative_to(folder("filters").resolve())
+        return is_shipped(self.path)
+
+    def copy_to(self, folder):
+        """Copies the file into a folder, as it is; its path there.
+
+        Raises
+        ------
+        ConfigError
+            If a file of its name is there: it may have been changed.
+        StateError
+            If it cannot be written.
+        """
+        copied = Path(folder).absolute() / self.path.name
+        try:
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            with open(copied, "xb") as file:
+                file.write(self.path.read_bytes())
+        except FileExistsError as error:
+            raise ConfigError(f"{copied}: is there already") from error
+        except OSError as error:
+            raise StateError(f"{copied}: {error.strerror}") from error
+        return copied
 
     def version(self, number):
         """The filter as it was in a version, or None where neither file nor log has it."""
