@@ -1,10 +1,11 @@
 """A storm of kills: members of one group are killed at random moments, others join and leave, and every input is counted.
 
 `python -m faults.storm` (in `tests/`) is the long one: 100 kills over 25,000 real packets, with the real scorer, on a Kafka of
-its own or on that of DGL_TEST_KAFKA. It writes its result to the folder that DGL_FAULTS_RESULTS names.
+its own or on that of DGL_TEST_KAFKA. It writes its result and its log to the folder that DGL_FAULTS_RESULTS names.
 """
 
 import argparse
+import contextlib
 import random
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from kafka import flow
 
-from faults.ledger import Result, record
+from faults.ledger import RESULTS, Result, record
 from faults.scene import DELIVERIES, Scene
 
 SEATS = 2
@@ -122,10 +123,16 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     began = time.monotonic()
 
-    def tell(text):
-        print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
+    with contextlib.ExitStack() as open_files, tempfile.TemporaryDirectory() as folder:
+        logs = [sys.stdout]
+        if RESULTS:
+            Path(RESULTS).mkdir(parents=True, exist_ok=True)
+            logs.append(open_files.enter_context(open(Path(RESULTS) / f"storm-{args.delivery}.log", "w", encoding="utf-8")))
 
-    with tempfile.TemporaryDirectory() as folder:
+        def tell(text):
+            for log in logs:
+                print(f"{time.monotonic() - began:7.1f} s  {text}", file=log, flush=True)
+
         named = os.environ.get("DGL_TEST_KAFKA")
         broker = Topics(named) if named else KafkaBroker(Path(folder) / "kafka", fetch_jars())
         try:
@@ -134,7 +141,7 @@ def main(arguments=None):
         finally:
             if not named:
                 broker.stop()
-    tell(f"{result.times} kills, {result.count}, seconds to recover {sorted(result.recover_s)}")
+        tell(f"{result.times} kills, {result.count}, seconds to recover {sorted(result.recover_s)}")
     record(result)
     result.check()
     return 0
