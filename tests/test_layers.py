@@ -41,7 +41,7 @@ DOORS = {
     "pyarrow": {"archive", "training", "evaluation"},
     "torch": {"model", "training", "evaluation", "cli"},  # cli: the number of threads of train and evaluate
     "fastavro": {"wire", "surveys"},  # surveys: the writers of simulated packets
-    "requests": {"wire", "outputs", "stream", "client"},
+    "requests": {"wire", "outputs", "stream", "client", "hosts"},  # hosts: the error that TOM Toolkit answers its user with
     "prometheus_client": {"observe"},
     "fastapi": {"serve", "tune"},
     "starlette": {"serve", "tune"},
