@@ -40,6 +40,8 @@ version = next(
     line.split('"')[1] for line in (here / "dgl_broker/__init__.py").read_text().splitlines() if line.startswith("__version__")
 )
 
+# The newest whose Kafka connector resolves; it has no types for what pandas 3 gives.
+SPARK = ["pyspark==4.1.1", "pandas>=2.2,<3"]
 # Each host's own package; tests/hosts has the versions that were tried. Not to be combined: their pins differ.
 HOSTS = {
     "ampel": ["ampel-core>=0.10.4", "ampel-interface>=0.10.4", "ampel-alerts>=0.10.1"],
@@ -50,6 +52,8 @@ HOSTS = {
     "pittgoogle": ["pittgoogle-client>=0.3.23"],
     "hopskotch": ["hop-client>=0.13", "six>=1.16"],
     "tom": ["tomtoolkit>=3.1"],
+    "spark": SPARK,
+    "fink": ["fink-utils>=0.79", *SPARK],
 }
 SERVE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "lmdb>=1.5"]
 TUNE = ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "plotly>=6.0"]

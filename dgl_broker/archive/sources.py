@@ -60,12 +60,12 @@ class FileSource:
                 if isinstance(data, PacketError):
                     yield Message(b"", source=source, source_row=0, packet=data)
                 else:
-                    yield from _read_bytes(data, source, survey, limits)
+                    yield from read_content(data, source, survey, limits)
         else:
             with files.content(self.path) as data:
                 if digest is not None:
                     digest.update(data)
-                yield from _read_bytes(data, self.name, survey, limits)
+                yield from read_content(data, self.name, survey, limits)
 
 
 def find_files(paths):
@@ -104,8 +104,8 @@ def read_messages(paths, survey=None, limits=None):
         yield from FileSource(path).messages(survey, limits)
 
 
-def _read_bytes(data, source, survey, limits):
-    """Messages of one file's content, inflated where it is gzipped."""
+def read_content(data, source, survey, limits=wire.DEFAULT):
+    """Messages of one file's content, inflated where it is gzipped; `source` is its name. Not for tars and tables."""
     if data[:2] == files.GZIP_MAGIC:
         try:
             data = files.gunzip(data)
