@@ -11,7 +11,8 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-BENCHMARKS = ("decode", "examples", "ensemble", "svm", "device", "start")  # in the order of their titles
+# In the order of their titles.
+BENCHMARKS = ("decode", "examples", "ensemble", "svm", "end_to_end", "visit", "night", "device", "start", "members", "archives")
 
 
 def main(argv=None):
@@ -21,6 +22,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What the filter costs, measured.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="few alerts and rounds: whether it runs, not what it costs")
+    parser.add_argument("--long", action="store_true", help="ten visits in a row, and an hour of a night")
     parser.add_argument(
         "--alerts",
         choices=("real", "simulated"),

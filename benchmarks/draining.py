@@ -1,0 +1,230 @@
+"""Processes that read a topic: started, watched while they drain it, and what their outputs tell of each message."""
+
+import contextlib
+import io
+import time
+from dataclasses import dataclass, field
+
+import fastavro
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.kafka_topic import PARTITIONS
+from benchmarks.processes import Memory
+
+from kafka.flow import Filter, read_topic  # isort: skip - on the path once kafka_topic is imported
+
+PATIENCE_S = 900.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One arrival: its moment [s since 1970], messages not yet through by then, and how many came."""
+
+    at: float
+    waiting: int
+    n: int
+
+
+@dataclass
+class Drained:
+    """How a topic was drained.
+
+    `latency_s` is, of each message, from its arrival to the broker's acknowledgment of its output, and `came_with` the number
+    of its arrival; `seconds` is from the first arrival to the last acknowledgment.
+    `lost` and `twice` count messages by their places, `waiting` those that were not through when each arrival came.
+    `peak_mib` are the peaks of resident memory of the processes, the largest first.
+    """
+
+    n: int
+    seconds: float
+    latency_s: np.ndarray
+    came_with: np.ndarray
+    lost: int
+    twice: int
+    broker_cpu_s: float | None
+    peak_mib: list = field(default_factory=list)
+    ready_s: float | None = None
+    scored: int = 0
+    waiting: list = field(default_factory=list)
+
+    @property
+    def rate(self):
+        """Alerts a second."""
+        return self.n / self.seconds
+
+
+def start_filter(server, run, folder, n_processes, environ=None, verb="run"):
+    """(the filter, seconds until its members were ready): `dgl-broker run`, each process holding partitions and warm."""
+    began = time.monotonic()
+    workers = ("--workers", str(n_processes)) if n_processes > 1 else ()
+    one = Filter(folder, run.path, *workers, environ=environ, verb=verb)
+    wait_for_members(server, run.group, n_processes, [one])
+    return one, time.monotonic() - began
+
+
+def wait_for_members(server, group, n, processes, n_partitions=PARTITIONS):
+    """Until `n` members of a group share all partitions."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(Exception):  # the group may not be there yet
+            held = server.members(group)
+            if len(held) == n and sum(held) == n_partitions:
+                return
+        _require_alive(processes)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"group {group}: {n} members do not share {n_partitions} partitions")
+        time.sleep(0.1)
+
+
+def drain(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
+    """Let messages arrive, one `Arrival` after another, and wait until the outcome of each is acknowledged.
+
+    Parameters
+    ----------
+    server : Kafka
+    run : Run
+    arrivals : list of Arrival
+    processes : list of Filter
+        That read the topic.
+    ready_s : float, optional
+    pause_s : float
+        From one arrival to the next.
+
+    Returns
+    -------
+    Drained
+    list of (float, float)
+        Resident memory of all processes together over time: (s since 1970, MiB).
+    """
+    memory = Memory([one.process.pid for one in processes])
+    memory.start()
+    outputs = Outputs(server, run)
+    before, began = server.cpu_s(), time.time()
+    marks, total = [], 0
+    for k, arrival in enumerate(arrivals):
+        while time.time() < began + k * pause_s:
+            time.sleep(0.02)
+        waiting = total - outputs.count()
+        marks.append(Mark(arrival.arrive(), waiting, arrival.n))
+        total += arrival.n
+    outputs.close()
+    wait_until_written(server, run, total, processes)
+    spent = None if before is None else server.cpu_s() - before
+    peaks = memory.stop()
+    return _drained(server, run, marks, total, spent, peaks, ready_s), memory.sums
+
+
+class Outputs:
+    """How many outputs of a run the broker has acknowledged so far."""
+
+    def __init__(self, server, run):
+        self._consumer = Consumer({"bootstrap.servers": server.servers, "group.id": "bench"})
+        found = {topic: self._consumer.list_topics(topic, timeout=10).topics[topic].partitions for topic in run.outputs}
+        self._places = [TopicPartition(topic, partition) for topic, partitions in found.items() for partition in partitions]
+
+    def count(self):
+        """So many."""
+        return sum(self._consumer.get_watermark_offsets(place, timeout=10)[1] for place in self._places)
+
+    def close(self):
+        """Leave."""
+        self._consumer.close()
+
+
+def read_outputs(server, run):
+    """(place in the input, the broker's time of the output [s since 1970], whether it was scored) of each output."""
+    found = []
+    for topic in run.outputs:
+        for message in read_topic(server.servers, topic):
+            record = next(fastavro.reader(io.BytesIO(message.value())))
+            place = (record.get("source") or record.get("topic"), record.get("source_row", record.get("offset")))
+            found.append((place, message.timestamp()[1] / 1000.0, record.get("status") == "scored"))
+    return found
+
+
+def steady_rate(server, run):
+    """Alerts a second from the first tenth of the outputs to the last."""
+    moments = np.sort([moment for _, moment, _ in read_outputs(server, run)])
+    return float(0.9 * len(moments) / (moments[-1] - moments[len(moments) // 10]))
+
+
+def wait_until_written(server, run, n, processes):
+    """Until a run has written `n` outputs; the moment [s since 1970]."""
+    outputs, deadline = Outputs(server, run), time.monotonic() + PATIENCE_S
+    try:
+        while outputs.count() < n:
+            _require_alive(processes)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{run.topic}: {outputs.count()} of {n} outcomes after {PATIENCE_S:g} s")
+            time.sleep(0.2)
+        return time.time()
+    finally:
+        outputs.close()
+
+
+def wait_until_committed(server, run):
+    """Until a group has committed all that its topic holds, but for the markers of transactions."""
+    consumer = Consumer({"bootstrap.servers": server.servers, "group.id": run.group})
+    places = [TopicPartition(run.topic, p) for p in consumer.list_topics(run.topic, timeout=10).topics[run.topic].partitions]
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while True:
+            held = {one.partition: one.offset for one in consumer.committed(places, timeout=10)}
+            left = [consumer.get_watermark_offsets(place, timeout=10)[1] - held[place.partition] for place in places]
+            if max(left) <= 1:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{run.topic}: {sum(left)} not committed after {PATIENCE_S:g} s")
+            time.sleep(0.5)
+    finally:
+        consumer.close()
+
+
+def _require_alive(processes):
+    for one in processes:
+        if one.process.poll() is not None:
+            raise RuntimeError(f"ended with {one.process.returncode}:\n{one.log[-3000:]}")
+
+
+def _drained(server, run, marks, total, spent, peaks, ready_s):
+    """What outputs tell: their places in the input, and the broker's time of each."""
+    found = read_outputs(server, run)
+    places, moments = [place for place, _, _ in found], [moment for _, moment, _ in found]
+    unique = len(set(places))
+    came_with = _arrivals_of(places, marks)
+    return Drained(
+        n=total,
+        seconds=max(moments) - marks[0].at,
+        latency_s=np.array(moments) - np.array([mark.at for mark in marks])[came_with],
+        came_with=came_with,
+        lost=total - unique,
+        twice=len(places) - unique,
+        broker_cpu_s=spent,
+        peak_mib=peaks,
+        ready_s=ready_s,
+        scored=sum(is_scored for _, _, is_scored in found),
+        waiting=[mark.waiting for mark in marks],
+    )
+
+
+def _arrivals_of(places, marks):
+    """Number of the arrival that each place came with: all fill each partition evenly, one after another."""
+    by_partition = {}
+    for n, (partition, offset) in enumerate(places):
+        by_partition.setdefault(partition, []).append((offset, n))
+    out = np.empty(len(places), int)
+    shares = np.cumsum([mark.n for mark in marks]) / sum(mark.n for mark in marks)
+    for rows in by_partition.values():
+        numbers = [n for _, n in sorted(rows)]
+        ranks = (np.arange(len(numbers)) + 0.5) / len(numbers)
+        out[numbers] = np.searchsorted(shares, ranks)
+    return out
+
+
+def stop(processes):
+    """End processes in order."""
+    for one in processes:
+        one.signal(15)
+    for one in processes:
+        one.wait()
