@@ -202,6 +202,14 @@ def test_check_config_looks_for_the_things_that_are_named(write, capsys, monkeyp
         assert f"\n{key} found" in "\n" + printed
 
 
+def test_check_config_reads_the_schemas_of_descs_message(write, capsys):
+    from dgl_broker.cli import main
+
+    text = LEAST.replace("survey: ztf", "survey: lsst") + "output: {desc: {topic: to.desc, schemas: .}}\n"
+    assert main(["check-config", str(write(text))]) == 2
+    assert "output.desc.schemas: found DESC's message: no fastdb.v10_0_0.BrokerMessage.avsc" in capsys.readouterr().out
+
+
 def test_page_of_the_configuration_lists_every_key_with_its_default():
     from pathlib import Path
 

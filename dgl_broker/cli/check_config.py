@@ -160,11 +160,12 @@ def _check_schemas(settings, problems, remarks):
 
 
 def _check_desc(settings, problems):
-    from dgl_broker.settings import Problem
+    from dgl_broker.outputs.desc import broker_message_schema
 
     desc = settings.output.desc
-    if desc is not None and not Path(desc.schemas).is_dir():
-        problems.append(Problem("output.desc.schemas", desc.schemas, "a folder with the official schemas"))
+    if desc is not None:
+        work, expected = lambda: broker_message_schema(Path(desc.schemas)), "a folder with the official schemas"
+        _try(problems, "output.desc.schemas", work, expected)
 
 
 def _check_reference(settings, bundle, problems, remarks):

@@ -54,7 +54,7 @@ class BrokerMessages:
             "classifierName": classifier_name,
             "classifierVersion": f"{__version__}/{bundle_sha256[:12]}",
         }
-        self._schema = _broker_message_schema(Path(schemas_folder))
+        self._schema = broker_message_schema(Path(schemas_folder))
 
     def encode(self, outcome):
         """One object container, or None where the alert is not of schema 10.0 or cannot be written in it."""
@@ -72,13 +72,19 @@ class BrokerMessages:
             return None
 
 
-def _broker_message_schema(folder):
-    """The parsed schema, its lsst.v10_0 parts taken from the same folder or those below it."""
+def broker_message_schema(folder):
+    """The parsed schema, its lsst.v10_0 parts taken from the same folder or those below it.
+
+    Raises
+    ------
+    InputUnavailable
+        Naming the first file that is not there.
+    """
     files = {file.stem: file for file in sorted(folder.rglob("*.avsc"))}
 
     def read(name):
         if name not in files:
-            raise InputUnavailable(f"output.desc.schemas: no {name}.avsc in {folder} or below it")
+            raise InputUnavailable(f"DESC's message: no {name}.avsc in {folder} or below it")
         return json.loads(files[name].read_text())
 
     def inline(schema, known):
