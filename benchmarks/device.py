@@ -37,7 +37,7 @@ def _measured(title, bundle, options):
             ensemble.score(batch)
         for turn in range(options.rounds):
             for precision in PRECISIONS[:: 1 if turn % 2 else -1]:
-                rates[precision][turn] = n / _seconds(lambda p=precision: ensembles[p].score(batch))
+                rates[precision][turn] = n / _seconds(ensembles[precision], batch)
         for precision in PRECISIONS:
             ways[f"{precision}, {n} at a time"] = spread(rates[precision])
         ratios[f"half precision over single, {n} at a time"] = spread(rates["float16"] / rates["float32"])
@@ -52,10 +52,10 @@ def _measured(title, bundle, options):
     return Measure(title, "alerts/s", ways, ratios, notes=notes)
 
 
-def _seconds(work):
+def _seconds(ensemble, batch):
     """On the wall, until the GPU is done: `score` waits for its results."""
     start = time.perf_counter()
-    work()
+    ensemble.score(batch)
     return time.perf_counter() - start
 
 
@@ -63,7 +63,7 @@ def _shares(ensemble, batch):
     """(share of the time that kernels ran, share that copies ran) while a batch was scored, by torch's profiler."""
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
-        seconds = _seconds(lambda: ensemble.score(batch))
+        seconds = _seconds(ensemble, batch)
     spans = {"kernels": [], "copies": []}
     for event in profile.events():
         if event.device_type == torch.autograd.DeviceType.CUDA:

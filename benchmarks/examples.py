@@ -21,7 +21,7 @@ GOAL = 30.0
 def run(options):
     """Yields a `Measure` for each mix."""
     for mix in mixes(options):
-        yield _measured(mix, options.rounds, 16 if options.quick else 256)
+        yield _measured(mix, options.rounds, 8 if options.quick else 128)
 
 
 def _measured(mix, rounds, n):

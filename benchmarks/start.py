@@ -23,8 +23,8 @@ from dgl_broker.stream.embedded import EmbeddedKafka, Feeder
 
 TITLE = "9. A worker: start to readiness, and memory"
 PARTITIONS = 2
-BATCHES, BATCH = 6, 256
-STARTS = 3
+BATCHES, BATCH = 4, 256
+STARTS = 2
 READY_S = 15.0
 MEMORY_MIB = {"default bundle": 700.0, "paper width": 1536.0}
 PATIENCE_S = 300.0
