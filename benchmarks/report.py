@@ -111,7 +111,7 @@ def machine():
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.release().partition("-")[0]}",
+        "system": " ".join([platform.system(), platform.release().partition("-")[0]]),
         "load": [round(load, 2) for load in os.getloadavg()],
     }
 
