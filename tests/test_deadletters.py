@@ -3,8 +3,6 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -331,23 +329,22 @@ def test_second_replay_at_the_same_time_fences_the_first(place):
 
 
 @pytest.mark.kafka
-def test_command_lists_and_shows_a_topic(place, tmp_path):
+def test_command_lists_and_shows_a_topic(place, tmp_path, monkeypatch, capsys):
     one = place()
     one.feed(0, 10)
     one.run()
     config = tmp_path / "broker.yaml"
     config.write_text(json.dumps(one.raw))  # JSON is YAML
+    monkeypatch.chdir(tmp_path)
 
     def command(*arguments):
-        environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        line = [sys.executable, "-m", "dgl_broker", "deadletters", *arguments, "--config", str(config)]
-        return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=60)
+        code = main(["deadletters", *arguments, "--config", str(config)])
+        return code, capsys.readouterr().out
 
-    listed = command("list", "--all")
-    assert listed.returncode == 0, listed.stderr
-    assert "2 truncated" in listed.stdout and "2 dead letters" in listed.stdout
-    number, its_id = listed.stdout.split()[:2]
-    shown = command("show", number)
-    assert shown.returncode == 0 and its_id in shown.stdout
+    code, listed = command("list", "--all")
+    assert code == 0 and "2 truncated" in listed and "2 dead letters" in listed
+    number, its_id = listed.split()[:2]
+    code, shown = command("show", number)
+    assert code == 0 and its_id in shown
     assert (tmp_path / f"{its_id}.bin").read_bytes().endswith(b" cut")
-    assert command("show", "nothing").returncode == 3
+    assert command("show", "nothing")[0] == 3
