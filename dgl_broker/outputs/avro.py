@@ -6,7 +6,7 @@ The same record gives the same bytes.
 import json
 
 from dgl_broker.data_files import schema_path
-from dgl_broker.wire import encode_confluent, encode_container, parse_schema
+from dgl_broker.wire import ContainerWriter, encode_confluent, parse_schema
 
 VERSION = 1  # of both schemas; a new one only ever adds fields with defaults
 
@@ -21,11 +21,11 @@ class ContainerForm:
 
     def __init__(self, schema):
         self.name = f"{schema['namespace']}.{schema['name']}/{VERSION}"
-        self._schema = parse_schema(schema)
+        self._writer = ContainerWriter(parse_schema(schema))
 
     def encode(self, record):
         """One record as one container."""
-        return encode_container(self._schema, record)
+        return self._writer.encode(record)
 
 
 class ConfluentForm:

@@ -183,9 +183,17 @@ def _long(data, place):
 
 def _written(metadata, sync, count, content):
     """A container of one block."""
+    return _block(_head(metadata), sync, count, content)
+
+
+def _head(metadata):
+    """The beginning of a container, up to its sync marker."""
     entries = b"".join(_as_long(len(part)) + part for entry in metadata.items() for part in entry)
-    header = MAGIC + _as_long(len(metadata)) + entries + _as_long(0) + sync
-    return header + _as_long(count) + _as_long(len(content)) + content + sync
+    return MAGIC + _as_long(len(metadata)) + entries + _as_long(0)
+
+
+def _block(head, sync, count, content):
+    return b"".join((head, sync, _as_long(count), _as_long(len(content)), content, sync))
 
 
 def _as_long(value):
@@ -199,24 +207,33 @@ def _as_long(value):
     return bytes(out)
 
 
-def encode_container(schema, *records, codec="null"):
-    """A container of these records in one block; the same records give the same bytes.
+class ContainerWriter:
+    """Writes containers by one schema: what stands before the records is made once, and is most of a small one.
 
     Parameters
     ----------
     schema : dict
         As JSON gives it or, quicker, from `fastavro.parse_schema`.
-    records : dicts
     codec : str
         `null`, `deflate`, `snappy` or `zstandard`.
     """
-    parsed = fastavro.parse_schema(schema)
-    body = io.BytesIO()
-    for record in records:
-        fastavro.schemaless_writer(body, parsed, record)
-    content = body.getvalue()
-    # Of a parsed schema the marks that fastavro leaves in it are left out.
-    text = json.dumps({k: v for k, v in schema.items() if not k.startswith("__")}, separators=(",", ":"))
-    metadata = {b"avro.codec": codec.encode(), b"avro.schema": text.encode()}
-    sync = hashlib.blake2b(content, digest_size=SYNC_BYTES).digest()
-    return _written(metadata, sync, len(records), compress(codec, content))
+
+    def __init__(self, schema, codec="null"):
+        self._parsed, self._codec = fastavro.parse_schema(schema), codec
+        # Of a parsed schema the marks that fastavro leaves in it are left out.
+        text = json.dumps({k: v for k, v in schema.items() if not k.startswith("__")}, separators=(",", ":"))
+        self._head = _head({b"avro.codec": codec.encode(), b"avro.schema": text.encode()})
+
+    def encode(self, *records):
+        """A container of these records in one block; the same records give the same bytes."""
+        body = io.BytesIO()
+        for record in records:
+            fastavro.schemaless_writer(body, self._parsed, record)
+        content = body.getvalue()
+        sync = hashlib.blake2b(content, digest_size=SYNC_BYTES).digest()
+        return _block(self._head, sync, len(records), compress(self._codec, content))
+
+
+def encode_container(schema, *records, codec="null"):
+    """A container of these records in one block; see `ContainerWriter`, which is quicker for many."""
+    return ContainerWriter(schema, codec).encode(*records)

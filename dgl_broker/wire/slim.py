@@ -5,7 +5,7 @@ Decoded again they give the same values, bit for bit: the types are the writer's
 
 import fastavro
 
-from dgl_broker.wire.containers import encode_container
+from dgl_broker.wire.containers import ContainerWriter
 from dgl_broker.wire.reduce import kind_of
 
 NAME = "slim/1"
@@ -16,7 +16,7 @@ MOST_SCHEMAS = 32  # a survey uses a few; bounded, since a container brings any 
 
 
 class Slimmer:
-    """Writes slimmed packets; keeps the schemas that it made.
+    """Writes slimmed packets; keeps the writers that it made.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Slimmer:
 
     def __init__(self, droppable=()):
         self.droppable = frozenset(droppable)
-        self._schemas = {}
+        self._writers = {}
 
     def encode(self, writer, record):
         """An object container of one record.
@@ -38,11 +38,11 @@ class Slimmer:
         record : dict
             With the fields that are read.
         """
-        if writer not in self._schemas:
-            if len(self._schemas) >= MOST_SCHEMAS:
-                self._schemas.clear()
-            self._schemas[writer] = fastavro.parse_schema(slim_schema(writer, self.droppable))
-        return encode_container(self._schemas[writer], record)
+        if writer not in self._writers:
+            if len(self._writers) >= MOST_SCHEMAS:
+                self._writers.clear()
+            self._writers[writer] = ContainerWriter(fastavro.parse_schema(slim_schema(writer, self.droppable)))
+        return self._writers[writer].encode(record)
 
 
 def slim_schema(writer, droppable=()):
