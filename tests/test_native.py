@@ -208,6 +208,15 @@ def test_patterns_are_made_of_a_schema_that_is_used_again(monkeypatch):
     assert isinstance(first, list) and isinstance(again, History) and again == first
 
 
+@pytest.mark.parametrize(("n_bytes", "is_read"), [(999_000, True), (1_001_000, False)])
+def test_patterns_leave_what_is_very_long_to_the_decoder_that_looks_at_the_clock(n_bytes, is_read):
+    schema, kept = made.record("alert", rest="bytes", candidate="long"), made.record("alert", candidate="long")
+    payload, start, stop = Container(encode_container(schema, {"rest": bytes(n_bytes), "candidate": 5}), DEFAULT).one()
+    with decoder_used("python"):
+        found = PatternProgram.compile(schema, kept, Layout).read(payload, start, stop, 10, 10)
+    assert found == (({"candidate": 5}, stop) if is_read else None)
+
+
 def test_no_patterns_are_made_of_a_schema_that_would_take_long():
     many = made.record("alert", **{f"text{n}": "string" for n in range(200)})
     start = time.process_time()
