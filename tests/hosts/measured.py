@@ -51,13 +51,16 @@ def keep(host, survey, stream, found, clock=None, **more):
         "median_ms": None if clock is None else round(1e3 * statistics.median(clock.seconds), 3),
         **more,
     }
-    with open(os.environ["DGL_HOSTS_MEASURE"], "a") as out:
-        out.write(json.dumps(line) + "\n")
+    _append(line)
 
 
 def keep_sent(host, clock, came):
     """Write down how long a report takes on its way out, and how many came back as they were."""
     if MEASURING:
         line = {"host": host, "reports": came, "median_ms": round(1e3 * statistics.median(clock.seconds), 3)}
-        with open(os.environ["DGL_HOSTS_MEASURE"], "a") as out:
-            out.write(json.dumps(line) + "\n")
+        _append(line)
+
+
+def _append(line):
+    with open(os.environ["DGL_HOSTS_MEASURE"], "a") as out:
+        out.write(json.dumps({**line, "load": round(os.getloadavg()[0], 1)}) + "\n")

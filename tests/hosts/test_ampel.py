@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from measured import Clock, keep
 from recorded import AWAY, BIG, FAILED, PASSED, UNKNOWN, found, record, refused, unknown
 from scripted import serving
 
@@ -213,6 +214,18 @@ def test_job_gives_the_scores_that_the_filter_gave(stage, alert_files, run_job, 
         body = doc["body"][0]
         assert doc["code"] == 0 and "DGL_CANDIDATE" in doc["tag"] and body["log_odds"] == published[alert_id]["log_odds"]
         assert body["verdicts"] == published[alert_id]["verdicts"]
+
+
+def test_unit_gives_every_score_of_the_stream(context, stage):
+    """A state after another: all that the filter scored, to the last bit."""
+    wanted = {i: r["log_odds"] for i, r in stage.published["ztf"].items() if r["status"] == "scored"}
+    t2, clock, found_ = unit(context, "T2DeepGraviLens", url=stage.url), Clock(), {}
+    for alert_id in wanted:
+        with clock:
+            result = t2.process(state(), [ztf_point(alert_id, 2460000.5)])
+        found_[alert_id] = result.body["log_odds"]
+    assert found_ == wanted and wanted
+    keep("ampel", "ztf", wanted, found_, clock)
 
 
 def _night_files(alert_files):

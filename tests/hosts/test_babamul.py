@@ -10,6 +10,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from measured import keep
 from recorded import BIG, record
 from scripted import serving
 
@@ -255,9 +256,10 @@ def test_scores_beside_those_of_the_stream(kafka_with_login, stage, alert_files,
         feed(kafka_with_login, topic, [avro(a) for a, _ in made])
     else:
         feed(kafka_with_login, topic, [avro(boom_forms.boom("ztf", p), boom_forms.BOOM_ALERT) for p in packets])
-    sink = Sink()
+    sink, began = Sink(), time.monotonic()
     with running(kafka_with_login, topic, f"{USER}-{form}", host.Scoring(Client(stage.url), sink)):
         until(lambda: committed(kafka_with_login, topic, f"{USER}-{form}") == len(packets), 240)
+        took_s = time.monotonic() - began
     found = {r["record"]["alert_id"]: r for r in sink if r["record"]}
     wanted = {i: r for i, r in stage.published["ztf"].items() if i in {p["candid"] for p in packets}}
     assert {i for i, r in wanted.items() if r["status"] == "scored"} <= {i for i, r in found.items() if r["status"] == "scored"}
@@ -265,5 +267,6 @@ def test_scores_beside_those_of_the_stream(kafka_with_login, stage, alert_files,
     moved = sorted(abs(found[i]["record"]["log_odds"] - wanted[i]["log_odds"]) for i in both)
     # What the form loses moves scores; a unit or sign gone wrong moves nearly all of them, by more than their spread of 2.
     assert len(moved) > (5 if os.environ.get("DGL_SHARED") else 0) and moved[len(moved) // 2] < 1.0
-    if os.environ.get("DGL_HOSTS_MEASURE"):
-        print(json.dumps({"form": form, "n": len(moved), "median": moved[len(moved) // 2], "largest": moved[-1]}))
+    odds = {i: r["record"]["log_odds"] for i, r in found.items() if r["status"] == "scored"}
+    stream = {i: wanted[i]["log_odds"] for i in both}
+    keep(form, "ztf", stream, odds, packets=len(packets), batch_s=round(took_s, 1))

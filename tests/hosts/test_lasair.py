@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from measured import MEASURING, Clock, keep
 from recorded import ANSWER, BIG, FAILED, STORE, record, refused
 from scripted import serving
 
@@ -210,10 +211,14 @@ def test_annotations_are_those_of_the_stream(stage, place):
             newest[one["object_id"]] = one
     here = place([NO_OBJECT])
     here.annotator.service = Client(stage.url)
-    here.run(*newest)
+    clock = Clock()
+    for together in [[one] for one in newest] if MEASURING else [list(newest)]:
+        with clock:
+            here.run(*together)
     said = {one["objectId"]: (one["classification"], json.loads(one["classdict"])["log_odds"]) for one in here.annotations}
     wanted = {i: (CANDIDATE if r["verdicts"][0]["passed"] else NO_CANDIDATE, r["log_odds"]) for i, r in newest.items()}
     assert said == wanted and len({c for c, _ in said.values()}) == 2
+    keep("lasair", "ztf", {i: odds for i, (_, odds) in wanted.items()}, {i: odds for i, (_, odds) in said.items()}, clock)
 
 
 @pytest.mark.parametrize("killed", [False, True])
