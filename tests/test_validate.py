@@ -60,6 +60,14 @@ def write_labels(path, rows):
     return path
 
 
+def test_an_alert_that_stands_twice_counts_once_and_is_told(tmp_path):
+    rows = [row(1, "A", 4.0), row(2, "B", 1.0), row(1, "A", 4.0)]
+    table = read_judged(write(tmp_path / "s.parquet", rows))
+    report, _, _ = make_report(table, Packets([tmp_path / "s.parquet"]))
+    assert (report["about"]["alerts"], report["about"]["repeated"]) == (2, 1)
+    assert report["about"]["status"] == {"scored": 2}
+
+
 @pytest.fixture
 def made(tmp_path):
     """Two nights: 4 injected supernovae of which 3 pass, 5 known negatives of which 1 passes, 20 others of which 4 pass."""

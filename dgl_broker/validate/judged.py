@@ -40,6 +40,8 @@ class JudgedTable:
         Filters and versions that judged, in order.
     passed_by : dict
         (filter, version) to array of bool.
+    n_repeated : int
+        Rows left out, since their alert stands in the table before them.
     judged_by : Counter
         By which verdicts, as `dgl_broker.archive.verdicts` says.
     manifest : dict or None
@@ -59,6 +61,7 @@ class JudgedTable:
     passed: np.ndarray
     verdicts: tuple
     passed_by: dict
+    n_repeated: int
     judged_by: Counter
     prevalence: float
     manifest: dict | None
@@ -197,6 +200,7 @@ def read_judged(path, labels=None):
         passed=passed,
         verdicts=tuple(sorted(passed_by)),
         passed_by=passed_by,
+        n_repeated=more.n - len(alerts),
         judged_by=Counter(judged_by.text(rows).tolist() if judged_by is not None else ()),
         prevalence=float(known[0]) if len(known) else 1e-6,
         manifest=_manifest(path),

@@ -75,6 +75,7 @@ def what(report):
     filters = ", ".join(f"{name} version {version}" for name, version in about["filters"]) or "none"
     pairs = [
         ("table", element("code", about["scores"])),
+        ("repeated", f"{count(about['repeated'])} rows left out: their alerts stand before" if about["repeated"] else None),
         ("filters", filters + (f" (not at hand: {', '.join(about['missing_filters'])})" if about["missing_filters"] else "")),
         ("judged by", ", ".join(f"{k or 'unknown'} ({count(n)})" for k, n in about["judged_by"].items())),
         ("labels", about["labels"]),

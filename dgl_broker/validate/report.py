@@ -92,6 +92,7 @@ def _about(table, labels, missing, prevalences):
         "alerts": len(table),
         "objects": len(np.unique(table.alerts.object)),
         "status": {str(s): int(n) for s, n in zip(status, counts)},
+        "repeated": table.n_repeated,
         "dead_lettered": manifest.get("accounts", {}).get("dead_lettered"),
         "groups": groups,
         "bundle": {"id": table.bundle.id, "sha256": table.bundle.sha256},
