@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from simulated import OWN_SCHEMAS, packets
 
+from dgl_broker.archive.catalogue import ROW, Catalogue
+from dgl_broker.archive.inject import make_injection
 from dgl_broker.archive.kept import KeptPackets
 from dgl_broker.archive.pace import Pace, parse_pace
 from dgl_broker.archive.replay import Replay
 from dgl_broker.archive.score_columns import read_score_columns
 from dgl_broker.cli import main
-from dgl_broker.errors import ConfigError, StateError
+from dgl_broker.errors import ConfigError, InputUnavailable, StateError
 
 DATA = Path(__file__).parent / "data" / "alerts"
 ROOT = Path(__file__).parents[1]
@@ -130,32 +133,44 @@ def test_stopped_anywhere_it_goes_on_and_the_result_is_the_same_to_the_bit(archi
         assert [kept.value(*key) for key in kept.ids()] == [all_at_once.value(*key) for key in kept.ids()]
 
 
+KILLED = """
+import os, signal, sys
+from dgl_broker.archive.replay import Replay
+from dgl_broker.cli import main
+settle = Replay._one
+def one(self, n, messages, keeper):
+    if n == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    settle(self, n, messages, keeper)
+Replay._one = one
+main(sys.argv[1:])
+"""
+
+
 def test_a_process_that_is_killed_goes_on_where_it_was(archive, whole, tmp_path):
     out = tmp_path / "s.parquet"
     args = ["replay", str(archive), "--survey", "lsst", "--schemas", str(OWN_SCHEMAS), "--filters", "lensed_sn_lsst", "--out",
-            str(out), "--batch-size", "4", "--rate", "4/s"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "dgl_broker", *args], cwd=ROOT, stdout=subprocess.DEVNULL)
-    journal = tmp_path / "s.ledger"
-    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 80_000):
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
-    assert not out.exists()
-    assert main([*args, "--quiet"]) == 0
+            str(out), "--batch-size", "4", "--quiet"]  # fmt: skip
+    killed = subprocess.run([sys.executable, "-c", KILLED, *args], cwd=ROOT, timeout=600)
+    assert killed.returncode == -signal.SIGKILL and not out.exists() and (tmp_path / "s.ledger").exists()
+    summary = tmp_path / "summary.json"
+    assert main([*args, "--summary", str(summary)]) == 0 and json.loads(summary.read_text())["resumed_at"] == 12
     assert_equal(rows_of(out), whole[1], tolerance=0.0)
 
 
-def test_a_signal_ends_after_the_batch_in_hand(archive, tmp_path):
-    out = tmp_path / "s.parquet"
-    args = ["replay", str(archive), "--survey", "lsst", "--schemas", str(OWN_SCHEMAS), "--out", str(out), "--batch-size", "1",
-            "--rate", "1/s"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "dgl_broker", *args], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    while process.poll() is None and not (tmp_path / "s.ledger").exists():
-        pass
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on" in said and "still to do" in said
+def test_a_signal_ends_after_the_batch_in_hand(archive, tmp_path, monkeypatch, capsys):
+    settle = Replay._one
+
+    def one(self, n, messages, keeper):
+        if n == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        settle(self, n, messages, keeper)
+
+    monkeypatch.setattr(Replay, "_one", one)
+    assert replay(archive, tmp_path / "s.parquet", code=128 + signal.SIGTERM)["consumed"] == 8
+    said = capsys.readouterr().out
+    assert "the same command goes on" in said and "selected 22 = consumed 8 + still to do 14" in said
+    assert not (tmp_path / "s.parquet").exists()
 
 
 @pytest.mark.parametrize("how", [[], ["--by-night"]])
@@ -325,6 +340,16 @@ def test_injected_supernovae_are_marked_and_lie_where_the_archive_looked(archive
 
     found = read_labels(tmp_path / "s.injected.csv").of(["lsst"] * len(mine), list(mine), [None] * len(mine))
     assert found.positive.all() and found.simulated.all()
+
+
+def test_no_injection_is_put_at_a_time_at_which_every_alert_is_refused():
+    rows = np.zeros(3, ROW)
+    rows["mjd_tai"], rows["ra"], rows["band"] = [1.7e9, 61000.25, np.inf], [10.0, 20.0, 30.0], 2  # schema 7's made-up packets
+    injection = make_injection("2", 1, Catalogue([], rows, []), "lsst")
+    labels = list(injection.labels())
+    assert {label["mjd_tai"] for label in labels} == {61000.25} and len({label["system"] for label in labels}) == 2
+    with pytest.raises(InputUnavailable, match="no alert whose position"):
+        make_injection("2", 1, Catalogue([], rows[:1], []), "lsst")
 
 
 def test_every_shard_injects_the_same_and_each_once(archive, tmp_path):
