@@ -9,11 +9,12 @@ import time
 import fastavro
 from confluent_kafka import Producer
 
-from benchmarks.alerts import official_schemas
+from benchmarks.alerts import LSST_ID, official_schemas
 from benchmarks.kafka_topic import PARTITIONS, survey_codec
 from dgl_broker import wire
 
-FIRST_ID = 170_000_000_000_000_000  # as long as Rubin's, so that ids can be put in without a shift of bytes
+FIRST_ID = 170_000_000_000_000_000  # as long as Rubin's
+FIRST_OBJECT = FIRST_ID + 10**15
 
 
 def zigzag(value):
@@ -26,23 +27,27 @@ def zigzag(value):
 
 
 class Numbered:
-    """Framed LSST messages whose ids can be set: the bytes are theirs but for `diaSourceId` and `diaObjectId`."""
+    """Framed LSST messages whose ids can be set in their bytes, which are written anew: a first alert has one id for both."""
 
     def __init__(self, values):
         schemas = official_schemas()
+        parsed = wire.parse_schema(schemas.writer_schema(LSST_ID).tree)
         self.values = []
         for value in values:
             record = wire.open_message(value, "lsst", schemas).whole()
-            ids = [record["diaSource"]["diaSourceId"], (record["diaObject"] or {}).get("diaObjectId")]
-            if all(ids) and all(len(zigzag(one)) == len(zigzag(FIRST_ID)) for one in ids):
-                self.values.append((value, *map(zigzag, ids)))
+            if record["diaObject"]:
+                source = record["diaSource"] | {"diaSourceId": FIRST_ID, "diaObjectId": FIRST_OBJECT}
+                record |= {"diaSourceId": FIRST_ID, "diaSource": source}
+                record["diaObject"] = record["diaObject"] | {"diaObjectId": FIRST_OBJECT}
+                self.values.append(wire.encode_confluent(parsed, LSST_ID, record))
         if not self.values:
-            raise ValueError("no message has ids of 18 digits")
+            raise ValueError("no message is of an object")
 
     def message(self, n, n_objects):
         """The n-th alert; it is of object `n % n_objects`."""
-        value, alert_id, object_id = self.values[n % len(self.values)]
-        return value.replace(alert_id, zigzag(FIRST_ID + n)).replace(object_id, zigzag(FIRST_ID + 10**15 + n % n_objects))
+        value = self.values[n % len(self.values)]
+        value = value.replace(zigzag(FIRST_ID), zigzag(FIRST_ID + n))
+        return value.replace(zigzag(FIRST_OBJECT), zigzag(FIRST_OBJECT + n % n_objects))
 
 
 def main(servers, topic, path, rate, n, n_objects):
