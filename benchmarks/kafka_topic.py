@@ -35,7 +35,8 @@ class Kafka:
 
     def __init__(self, topics, process=None):
         self.topics, self.process = topics, process
-        self.servers, self.admin = topics.bootstrap_servers, AdminClient({"bootstrap.servers": topics.bootstrap_servers})
+        self.servers = topics.bootstrap_servers
+        self.admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
 
     def cpu_s(self):
         """CPU seconds that the broker has taken; None where it runs elsewhere."""

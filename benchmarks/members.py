@@ -163,8 +163,9 @@ def _rekeyed(server, folder, values, n):
     if reader.wait(draining.PATIENCE_S):
         raise RuntimeError(reader.log[-3000:])
     read = draining.steady_rate(server, run_on_it)
-    _delete(server, topic, run_of_it)
-    _delete(server, slim, run_on_it)
+    _delete(server, topic, run_of_it)  # `slim` is among its outputs
+    for used in run_on_it.outputs:
+        server.topics.delete_topic(used)
     return n / (last - began), read, (sum(map(len, values)) / len(values), size)
 
 
