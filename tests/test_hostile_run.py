@@ -1,10 +1,12 @@
-"""The mutation run, in its short form: 50,000 hostile packets in a process of their own, as its command is run by anyone.
+"""The mutation run, in its short form: 50,000 hostile packets in processes of their own, as its command is run by anyone.
 
-It takes a minute of one core. The long form is the same command with more packets: `tox -e fuzz`, or
+It takes a minute of one core. Most are read by the compiled decoder, where it was built, the rest by Python's. The long form is
+the same command with more packets: `tox -e fuzz`, or
 `python tests/fuzz/run.py --packets 1000000 --log fuzz.log --summary fuzz.json`.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,39 +17,58 @@ from fuzz import judge as judging
 from fuzz import run
 from fuzz.page import PAGE, page, read_runs
 
-PACKETS = 50_000
+from dgl_broker import native
+
+PARTS = {"default": (0, 44_000), "python": (44_000, 6_000)}  # decoder -> place of the first packet, packets
 COMMAND = Path(run.__file__)
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory):
-    """What the short form found."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    options = ["--packets", str(PACKETS), "--seed", "20261122", "--log", folder / "log", "--summary", folder / "fuzz.json"]
-    done = subprocess.run([sys.executable, COMMAND, *options], capture_output=True, text=True)
-    log = (folder / "log").read_text()
-    assert done.returncode == 0, f"{done.stderr[-3000:]}\n{log[-6000:]}"
-    return json.loads((folder / "fuzz.json").read_text())
+def summaries(tmp_path_factory):
+    """Decoder -> what the short form found with it."""
+    folder, started, found = tmp_path_factory.mktemp("fuzz"), {}, {}
+    for decoder, (start, packets) in PARTS.items():
+        log, summary = folder / f"{decoder}.log", folder / f"{decoder}.json"
+        options = ["--start", start, "--packets", packets, "--seed", 20261122, "--log", log, "--summary", summary]
+        command = [str(part) for part in (sys.executable, COMMAND, *options)]
+        environ = {**os.environ, "DGL_DECODER": "python"} if decoder == "python" else None
+        started[decoder] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ)
+    for decoder, process in started.items():
+        error, log = process.communicate()[1], (folder / f"{decoder}.log").read_text()
+        assert process.returncode == 0, f"{error[-3000:]}\n{log[-6000:]}"
+        found[decoder] = json.loads((folder / f"{decoder}.json").read_text())
+    return found
 
 
-def test_every_packet_has_one_outcome_and_no_harm_is_done(summary):
+@pytest.mark.parametrize("decoder", PARTS)
+def test_every_packet_has_one_outcome_and_no_harm_is_done(summaries, decoder):
+    summary, (_, packets) = summaries[decoder], PARTS[decoder]
     assert summary["failures"] == 0
-    assert summary["packets"] == PACKETS == sum(summary["outcomes"].values())
-    assert min(summary["outcomes"].values()) > PACKETS / 20  # of each kind: scored, refused, dead letters
+    assert summary["packets"] == packets == sum(summary["outcomes"].values())
+    assert min(summary["outcomes"].values()) > packets / 20  # of each kind: scored, refused, dead letters
+    assert summary["decoder"] == ("python" if decoder == "python" else native.decoder_name())
 
 
-def test_sane_packets_were_beside_and_networks_were_asked(summary):
-    assert summary["sane_packets_beside"] > PACKETS / run.CHUNK
-    assert summary["through_the_whole_scorer"] > PACKETS / 50
+def test_they_are_fifty_thousand():
+    assert sum(packets for _, packets in PARTS.values()) == 50_000
 
 
-def test_time_and_memory_are_bounded(summary):
+@pytest.mark.parametrize("decoder", PARTS)
+def test_sane_packets_were_beside_and_networks_were_asked(summaries, decoder):
+    summary, (_, packets) = summaries[decoder], PARTS[decoder]
+    assert summary["sane_packets_beside"] > packets / run.CHUNK
+    assert summary["through_the_whole_scorer"] > packets / 50
+
+
+@pytest.mark.parametrize("decoder", PARTS)
+def test_time_and_memory_are_bounded(summaries, decoder):
+    summary = summaries[decoder]
     assert summary["slowest_batch_cpu_s"] < 10  # of some 60 packets, networks loaded in it; 4 s measured on a busy machine
     assert summary["memory_grown_mib"] < 1500  # torch among it
 
 
-def test_reasons_are_many(summary):
-    found = {reason.partition(": ")[2] for reason in summary["reasons"]}
+def test_reasons_are_many(summaries):
+    found = {reason.partition(": ")[2] for summary in summaries.values() for reason in summary["reasons"]}
     assert found >= {
         "bad_block", "bad_cutout", "bad_header", "bad_schema", "bad_value", "constant_stamp", "empty", "implausible_time",
         "inexact_id", "many_records", "missing_field", "no_cutouts", "no_difference", "no_record", "no_source",
