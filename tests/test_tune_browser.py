@@ -53,6 +53,23 @@ def desk(night, tmp_path):
     return Desk([FilterFile(path)], night[0]), path
 
 
+@pytest.fixture(scope="module")
+def shown(chromium, night, tmp_path_factory):
+    """(page, its address, file of its filter), one for all tests that change nothing; `look` opens it anew for each."""
+    path = write_filter(tmp_path_factory.mktemp("shown") / "f", threshold=3.0, floor=0.3, budget=60)
+    with served(Desk([FilterFile(path)], night[0])) as url, page_of(chromium) as page:
+        yield page, url, path
+
+
+@pytest.fixture
+def look(shown):
+    """As `shown`, with the line where it is in force."""
+    page, url, _ = shown
+    page.set_viewport_size({"width": 1366, "height": 768})
+    opened(page, url)
+    return shown
+
+
 def opened(page, url):
     page.goto(url, wait_until="commit", timeout=PATIENCE_MS)
     page.wait_for_selector("body[data-ready=true]")
@@ -86,112 +103,104 @@ def press(page, key, times=1):
         page.keyboard.press(key)
 
 
-def test_the_count_falls_as_the_line_moves_up_by_keyboard(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        page.focus("#score")
-        press(page, "Home")
-        seen = [settled(page)]
-        for _ in range(14):
-            press(page, "PageUp", 2)
-            seen.append(settled(page))
-        press(page, "End")
+def test_the_count_falls_as_the_line_moves_up_by_keyboard(look):
+    page, _, _ = look
+    page.focus("#score")
+    press(page, "Home")
+    seen = [settled(page)]
+    for _ in range(14):
+        press(page, "PageUp", 2)
         seen.append(settled(page))
-        at = [s["threshold"] for s in seen]
-        assert at == sorted(at) and len(set(at)) == 16
-        for key in ("candidates", "completeness"):
-            values = [s[key] for s in seen]
-            assert values == sorted(values, reverse=True) and values[0] > 10 * values[-1]
-        before = settled(page)["threshold"]
-        press(page, "ArrowLeft")
-        assert settled(page)["threshold"] == pytest.approx(before - 0.01)
-        assert "candidates in the worst night" in page.get_attribute("#score", "aria-valuetext")
+    press(page, "End")
+    seen.append(settled(page))
+    at = [s["threshold"] for s in seen]
+    assert at == sorted(at) and len(set(at)) == 16
+    for key in ("candidates", "completeness"):
+        values = [s[key] for s in seen]
+        assert values == sorted(values, reverse=True) and values[0] > 10 * values[-1]
+    before = settled(page)["threshold"]
+    press(page, "ArrowLeft")
+    assert settled(page)["threshold"] == pytest.approx(before - 0.01)
+    assert "candidates in the worst night" in page.get_attribute("#score", "aria-valuetext")
 
 
-def test_the_numbers_are_those_of_the_api(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        page.fill("#value", "1.5")
+def test_the_numbers_are_those_of_the_api(look):
+    page, url, _ = look
+    page.fill("#value", "1.5")
+    page.press("#value", "Enter")
+    said = settled(page, 1.5)
+    told = requests.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": 1.5}, timeout=60).json()["proposed"]
+    assert said["candidates"] == pytest.approx(told["candidates"]["mean"], rel=5e-3)
+    assert said["completeness"] == pytest.approx(told["completeness"]["value"], abs=6e-3)
+    cells = page.locator("#completeness tbody tr").nth(0).locator("td small").all_inner_texts()
+    row = told["completeness"]["rows"][0]
+    assert cells[0] == f"{row['found']} of {row['n']}" and len(cells) == 1 + sum(c["n"] > 0 for c in row["by_detections"])
+    confusion = page.locator("#confusion tbody tr").nth(0).locator("td").all_inner_texts()
+    assert [int(c) for c in confusion] == [row["found"], row["n"] - row["found"]]
+
+
+def test_the_line_goes_to_an_operating_point(look):
+    page, url, _ = look
+    for metric, value in (("candidates_per_night", 20), ("completeness", 0.5), ("fpr", 0.1)):
+        page.select_option("#metric", metric)
+        page.fill("#value", str(value))
         page.press("#value", "Enter")
-        said = settled(page, 1.5)
-        told = requests.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": 1.5}, timeout=60).json()[
-            "proposed"
-        ]
-        assert said["candidates"] == pytest.approx(told["candidates"]["mean"], rel=5e-3)
-        assert said["completeness"] == pytest.approx(told["completeness"]["value"], abs=6e-3)
-        cells = page.locator("#completeness tbody tr").nth(0).locator("td small").all_inner_texts()
-        row = told["completeness"]["rows"][0]
-        assert cells[0] == f"{row['found']} of {row['n']}" and len(cells) == 1 + sum(c["n"] > 0 for c in row["by_detections"])
-        confusion = page.locator("#confusion tbody tr").nth(0).locator("td").all_inner_texts()
-        assert [int(c) for c in confusion] == [row["found"], row["n"] - row["found"]]
+        body = {"filter": "bright", "operating_point": {"metric": metric, "value": value}}
+        told = requests.post(f"{url}/api/v1/preview", json=body, timeout=60).json()
+        settled(page, f"{told['threshold']:.15g}")
+        until(page, "document.querySelector('#point').textContent.includes('measured on')")
+        assert float(page.input_value("#score")) == pytest.approx(told["threshold"], abs=0.006)
 
 
-def test_the_line_goes_to_an_operating_point(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        for metric, value in (("candidates_per_night", 20), ("completeness", 0.5), ("fpr", 0.1)):
-            page.select_option("#metric", metric)
-            page.fill("#value", str(value))
-            page.press("#value", "Enter")
-            body = {"filter": "bright", "operating_point": {"metric": metric, "value": value}}
-            told = requests.post(f"{url}/api/v1/preview", json=body, timeout=60).json()
-            settled(page, f"{told['threshold']:.15g}")
-            until(page, "document.querySelector('#point').textContent.includes('measured on')")
-            assert float(page.input_value("#score")) == pytest.approx(told["threshold"], abs=0.006)
+def test_one_button_fills_the_nightly_budget(look):
+    page, _, _ = look
+    page.click("#fill")
+    until(page, "document.querySelector('#point').textContent.includes('measured on 5 nights')")
+    assert page.input_value("#value") == "60" and "✓" in page.locator("#guard li").nth(0).inner_text()
+    worst = page.locator("#numbers article").nth(0).locator(".verdict").inner_text()
+    assert 50 <= number(worst) <= 60
 
 
-def test_one_button_fills_the_nightly_budget(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        page.click("#fill")
-        until(page, "document.querySelector('#point').textContent.includes('measured on 5 nights')")
-        assert page.input_value("#value") == "60" and "✓" in page.locator("#guard li").nth(0).inner_text()
-        worst = page.locator("#numbers article").nth(0).locator(".verdict").inner_text()
-        assert 50 <= number(worst) <= 60
+def test_dragging_in_the_histogram_and_clicking_the_curve_move_the_line(look):
+    page, _, _ = look
+    settled(page, 3)
+    box = page.locator("#over").bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 100, steps=6)
+    page.mouse.up()
+    dragged = settled(page)["threshold"]
+    mark = page.locator("#mark").bounding_box()
+    assert abs(mark["x"] - (box["x"] + 0.75 * box["width"])) < 3
+    chosen = page.evaluate(
+        """() => { const node = document.querySelector('#trade'); const n = 60;
+                   node.emit('plotly_click', {points: [{curveNumber: 0, pointNumber: n}]}); return n; }"""
+    )
+    assert chosen == 60 and settled(page)["threshold"] != dragged
 
 
-def test_dragging_in_the_histogram_and_clicking_the_curve_move_the_line(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        settled(page, 3)
-        box = page.locator("#over").bounding_box()
-        page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 100)
-        page.mouse.down()
-        page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 100, steps=6)
-        page.mouse.up()
-        dragged = settled(page)["threshold"]
-        mark = page.locator("#mark").bounding_box()
-        assert abs(mark["x"] - (box["x"] + 0.75 * box["width"])) < 3
-        chosen = page.evaluate(
-            """() => { const node = document.querySelector('#trade'); const n = 60;
-                       node.emit('plotly_click', {points: [{curveNumber: 0, pointNumber: n}]}); return n; }"""
-        )
-        assert chosen == 60 and settled(page)["threshold"] != dragged
-
-
-def test_the_guard_blocks_and_says_why(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        sent = []
-        page.on("request", lambda request: sent.append(request.url))
-        opened(page, url)
-        page.fill("#value", "-2")
-        page.press("#value", "Enter")
-        settled(page, -2)
-        button = page.locator("#activate")
-        assert button.get_attribute("aria-disabled") == "true" and button.inner_text() == "Refused by the guards"
-        refused = page.locator("#guard li.no").inner_text()
-        assert "nightly budget" in refused and "of at most 60" in refused
-        page.fill("#reason", "more, more")
-        button.focus()
-        press(page, "Enter")
-        page.wait_for_selector("#result.no")
-        assert "expected at most max_candidates_per_night 60" in page.inner_text("#result")
-        assert not any(url.endswith("/activate") for url in sent) and load_filter(desk[1]).version == 1
-        page.fill("#value", "7")
-        page.press("#value", "Enter")
-        settled(page, 7)
-        assert "completeness" in page.locator("#guard li.no").inner_text()
-        assert page.locator("#numbers article.no").inner_text().startswith("Completeness")
+def test_the_guard_blocks_and_says_why(look):
+    page, _, path = look
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.fill("#value", "-2")
+    page.press("#value", "Enter")
+    settled(page, -2)
+    button = page.locator("#activate")
+    assert button.get_attribute("aria-disabled") == "true" and button.inner_text() == "Refused by the guards"
+    refused = page.locator("#guard li.no").inner_text()
+    assert "nightly budget" in refused and "of at most 60" in refused
+    page.fill("#reason", "more, more")
+    button.focus()
+    press(page, "Enter")
+    page.wait_for_selector("#result.no")
+    assert "expected at most max_candidates_per_night 60" in page.inner_text("#result")
+    assert not any(address.endswith("/activate") for address in sent) and load_filter(path).version == 1
+    page.fill("#value", "7")
+    page.press("#value", "Enter")
+    settled(page, 7)
+    assert "completeness" in page.locator("#guard li.no").inner_text()
+    assert page.locator("#numbers article.no").inner_text().startswith("Completeness")
 
 
 class Judging(FakeScorer):
@@ -314,30 +323,29 @@ FIELDS = (
 )  # fmt: skip
 
 
-def test_a_pre_cut_shows_what_it_costs_and_saves_and_moves_the_counts(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        page.fill("#value", "1")
-        page.press("#value", "Enter")
-        settled(page, 1)
-        told = requests.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": 1.0}, timeout=60).json()
-        cost = next(c for c in told["precuts"] if c["criterion"] == "reliability")
-        row = page.locator("tr[data-cut=reliability]")
-        until(page, f"document.querySelector('tr[data-cut=reliability] td.n').textContent === '{cost['lost']}'")
-        assert cost["lost"] > 0 and number(row.locator("td.n").nth(1).inner_text()) == pytest.approx(
-            cost["saved_per_night"], rel=5e-3
-        )
-        before = settled(page)["candidates"]
-        row.locator("input[type=number]").fill("0.9")
-        row.locator("input[type=number]").press("Enter")
-        until(page, "document.querySelector('#proposal').textContent.includes('1 pre-cut changed')")
-        assert settled(page)["candidates"] < before
-        assert "changed" in page.get_attribute("tr[data-cut=reliability]", "class")
-        page.get_by_label("use is_positive").uncheck()
-        until(page, "document.querySelector('#proposal').textContent.includes('2 pre-cuts changed')")
-        page.click("#cuts-back")
-        until(page, "!document.querySelector('#proposal').textContent.includes('changed')")
-        until(page, f"document.querySelector('tr[data-cut=reliability] td.n').textContent === '{cost['lost']}'")
+def test_a_pre_cut_shows_what_it_costs_and_saves_and_moves_the_counts(look):
+    page, url, _ = look
+    page.fill("#value", "1")
+    page.press("#value", "Enter")
+    settled(page, 1)
+    told = requests.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": 1.0}, timeout=60).json()
+    cost = next(c for c in told["precuts"] if c["criterion"] == "reliability")
+    row = page.locator("tr[data-cut=reliability]")
+    until(page, f"document.querySelector('tr[data-cut=reliability] td.n').textContent === '{cost['lost']}'")
+    assert cost["lost"] > 0 and number(row.locator("td.n").nth(1).inner_text()) == pytest.approx(
+        cost["saved_per_night"], rel=5e-3
+    )
+    before = settled(page)["candidates"]
+    row.locator("input[type=number]").fill("0.9")
+    row.locator("input[type=number]").press("Enter")
+    until(page, "document.querySelector('#proposal').textContent.includes('1 pre-cut changed')")
+    assert settled(page)["candidates"] < before
+    assert "changed" in page.get_attribute("tr[data-cut=reliability]", "class")
+    page.get_by_label("use is_positive").uncheck()
+    until(page, "document.querySelector('#proposal').textContent.includes('2 pre-cuts changed')")
+    page.click("#cuts-back")
+    until(page, "!document.querySelector('#proposal').textContent.includes('changed')")
+    until(page, f"document.querySelector('tr[data-cut=reliability] td.n').textContent === '{cost['lost']}'")
 
 
 def test_without_an_ungated_replay_the_page_says_what_is_missing(chromium, tmp_path):
@@ -362,28 +370,25 @@ def test_without_an_ungated_replay_the_page_says_what_is_missing(chromium, tmp_p
         assert page.locator("#numbers article").nth(1).locator(".big").inner_text() == "unknown"
 
 
-def test_nights_and_the_alerts_at_the_line(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        page.fill("#value", "0")
-        page.press("#value", "Enter")
-        settled(page, 0)
-        until(page, "document.querySelector('#line-words').textContent === 'the line: 0'")
-        assert page.locator("#above li").count() == page.locator("#below li").count() == 12
-        above, below = (page.locator(f"#{side} li b").all_inner_texts() for side in ("above", "below"))
-        values = [number(t) for t in above + below]
-        assert values == sorted(values, reverse=True) and min(values[:12]) >= 0 > max(values[12:])
-        assert "was not kept" in page.inner_text("#line-note")
-        page.select_option("#night", "2025-11-22")
-        page.wait_for_selector("#night-list caption")
-        told = requests.post(
-            f"{url}/api/v1/night?night=2025-11-22", json={"filter": "bright", "threshold": 0.0}, timeout=60
-        ).json()
-        assert page.locator("#night-list tbody tr").count() == len(told["objects"]) > 0
-        with page.context.expect_page() as other:
-            page.locator("#above li a").nth(0).click()
-        other.value.wait_for_load_state("domcontentloaded")
-        assert "/alert/ztf/" in other.value.url and "was not kept" in other.value.inner_text("main")
+def test_nights_and_the_alerts_at_the_line(look):
+    page, url, _ = look
+    page.fill("#value", "0")
+    page.press("#value", "Enter")
+    settled(page, 0)
+    until(page, "document.querySelector('#line-words').textContent === 'the line: 0'")
+    assert page.locator("#above li").count() == page.locator("#below li").count() == 12
+    above, below = (page.locator(f"#{side} li b").all_inner_texts() for side in ("above", "below"))
+    values = [number(t) for t in above + below]
+    assert values == sorted(values, reverse=True) and min(values[:12]) >= 0 > max(values[12:])
+    assert "was not kept" in page.inner_text("#line-note")
+    page.select_option("#night", "2025-11-22")
+    page.wait_for_selector("#night-list caption")
+    told = requests.post(f"{url}/api/v1/night?night=2025-11-22", json={"filter": "bright", "threshold": 0.0}, timeout=60).json()
+    assert page.locator("#night-list tbody tr").count() == len(told["objects"]) > 0
+    with page.context.expect_page() as other:
+        page.locator("#above li a").nth(0).click()
+    other.value.wait_for_load_state("domcontentloaded")
+    assert "/alert/ztf/" in other.value.url and "was not kept" in other.value.inner_text("main")
 
 
 def test_dark_and_light_are_readable_and_kept(chromium, desk):
@@ -424,57 +429,64 @@ def contrast(page, text, paper):
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
-def test_it_fits_the_width_of_a_laptop(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium, 1440, 800) as page:
-        opened(page, url)
-        settled(page, 3)
-        until(page, "document.querySelectorAll('#above li').length > 0")
-        for width in (1440, 1280, 1024, 780):
-            page.set_viewport_size({"width": width, "height": 800})
-            until(page, f"window.innerWidth === {width}")
-            until(page, f"document.documentElement.scrollWidth <= {width}")
-            for one in page.locator(".number .big").all():
-                assert one.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), width
-            if width >= 1280:  # numbers, line and decision on the first screen
-                for at in ("#numbers", "#score", "#activate"):
-                    box = page.locator(at).bounding_box()
-                    assert box["y"] + box["height"] <= 800, (at, width)
+def test_it_fits_the_width_of_a_laptop(look):
+    page, _, _ = look
+    page.set_viewport_size({"width": 1440, "height": 800})
+    settled(page, 3)
+    until(page, "document.querySelectorAll('#above li').length > 0")
+    for width in (1440, 1280, 1024, 780):
+        page.set_viewport_size({"width": width, "height": 800})
+        until(page, f"window.innerWidth === {width}")
+        until(page, f"document.documentElement.scrollWidth <= {width}")
+        for one in page.locator(".number .big").all():
+            assert one.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), width
+        if width >= 1280:  # numbers, line and decision on the first screen
+            for at in ("#numbers", "#score", "#activate"):
+                box = page.locator(at).bounding_box()
+                assert box["y"] + box["height"] <= 800, (at, width)
+    # With the longest of its numbers: none of the real alerts passes, so the purity is a lower limit.
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page.fill("#value", "7.5")
+    page.press("#value", "Enter")
+    settled(page, 7.5)
+    assert page.locator("#numbers article").nth(2).locator(".big").inner_text().startswith("≥ 1 in ")
+    for one in page.locator(".number .big").all():
+        assert one.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), one.inner_text()
 
 
-def test_every_control_has_a_name_and_is_reached_by_keyboard(chromium, desk):
-    with served(desk[0]) as url, page_of(chromium) as page:
-        opened(page, url)
-        settled(page, 3)
-        page.wait_for_selector("tr[data-cut=reliability]")
-        nameless = page.evaluate(
-            """() => [...document.querySelectorAll('input, select, textarea, button, a')].filter((n) =>
-                 !(n.labels?.length || n.getAttribute('aria-label') || n.textContent.trim())).map((n) => n.outerHTML)"""
-        )
-        assert nameless == []
-        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((n) => n.id)")
-        assert [i for i, n in Counter(ids).items() if n > 1] == []
-        for attribute in ("aria-labelledby", "aria-describedby", "for"):
-            named = page.evaluate(f"[...document.querySelectorAll('[{attribute}]')].map((n) => n.getAttribute('{attribute}'))")
-            assert set(named) <= set(ids)
-        assert page.evaluate(
-            "[...document.querySelectorAll('img, [role=img]')].every((n) => n.alt || n.getAttribute('aria-label'))"
-        )
-        assert page.locator("main").count() == page.locator("h1").count() == 1
+def test_every_control_has_a_name_and_is_reached_by_keyboard(look):
+    page, _, _ = look
+    settled(page, 3)
+    page.wait_for_selector("tr[data-cut=reliability]")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('input, select, textarea, button, a')].filter((n) =>
+             !(n.labels?.length || n.getAttribute('aria-label') || n.textContent.trim())).map((n) => n.outerHTML)"""
+    )
+    assert nameless == []
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((n) => n.id)")
+    assert [i for i, n in Counter(ids).items() if n > 1] == []
+    for attribute in ("aria-labelledby", "aria-describedby", "for"):
+        named = page.evaluate(f"[...document.querySelectorAll('[{attribute}]')].map((n) => n.getAttribute('{attribute}'))")
+        assert set(named) <= set(ids)
+    assert page.evaluate(
+        "[...document.querySelectorAll('img, [role=img]')].every((n) => n.alt || n.getAttribute('aria-label'))"
+    )
+    assert page.locator("main").count() == page.locator("h1").count() == 1
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # the first link skips to the threshold
+    page.keyboard.press("Tab")
+    reached = [page.evaluate("document.activeElement.id")]
+    for _ in range(40):
         page.keyboard.press("Tab")
-        page.keyboard.press("Enter")  # the first link skips to the threshold
-        page.keyboard.press("Tab")
-        reached = [page.evaluate("document.activeElement.id")]
-        for _ in range(40):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate("document.activeElement.id"))
-        assert {"night", "cuts-back", "reason", "token", "activate"} - {"cuts-back"} <= set(reached)
-        page.focus("#activate")
-        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        press(page, "Shift+Tab")
-        page.focus("#score")
-        press(page, "ArrowRight")
-        settled(page)
-        until(page, "/Threshold 3.01: .* candidates a night/.test(document.querySelector('#spoken').textContent)")
+        reached.append(page.evaluate("document.activeElement.id"))
+    assert {"night", "cuts-back", "reason", "token", "activate"} - {"cuts-back"} <= set(reached)
+    page.focus("#activate")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    press(page, "Shift+Tab")
+    page.focus("#score")
+    press(page, "ArrowRight")
+    settled(page)
+    until(page, "/Threshold 3.01: .* candidates a night/.test(document.querySelector('#spoken').textContent)")
 
 
 def test_two_filters_are_chosen_between(chromium, night, tmp_path):
@@ -492,27 +504,23 @@ def test_a_million_scores_are_answered_while_the_line_moves(chromium, tmp_path):
     kept = {k: v for k, v in made.items() if k not in ("ra", "dec", "p_lsn", "source", "source_row", "band")}
     table, labels = write_table(tmp_path / "s.parquet", kept), write_labels(tmp_path / "l.csv", made)
     path = write_filter(tmp_path / "f", threshold=3.0, floor=0.3, budget=300)
-    with served(Desk([FilterFile(path)], read_alerts([table], labels))) as url, page_of(chromium) as page:
+    desk = Desk([FilterFile(path)], read_alerts([table], labels))
+    with served(desk) as url, page_of(chromium) as page, requests.Session() as session:
         assert requests.get(f"{url}/api/v1/filters", timeout=120).json()["alerts"]["n"] == MILLION
         opened(page, url)
         settled(page, 3)
-        took = []
-        page.on(
-            "response", lambda r: took.append(r.json()["took_ms"]) if r.url.endswith("/preview") and r.status == 200 else None
-        )
         page.focus("#score")
         press(page, "PageDown", 4)
         seen = [settled(page)]
-        for _ in range(12):
-            press(page, "ArrowRight", 12)
+        for _ in range(5):
+            press(page, "ArrowRight", 20)
             seen.append(settled(page))
         values = [s["candidates"] for s in seen]
         assert values == sorted(values, reverse=True) and values[0] > values[-1] > 0
-        with requests.Session() as session:
-            whole = []
-            for threshold in np.linspace(0.0, 6.0, 25):
-                began = time.perf_counter()
-                session.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": float(threshold)}, timeout=60)
-                whole.append(1000 * (time.perf_counter() - began))
-        # The lower quartile, since other programs may hold the processor; issue: under 100 ms with a million scores.
-        assert np.percentile(took, 25) < 100 and np.percentile(whole, 25) < 100, (took, whole)
+        # One answer, server and asker together, by the processor's time: other programs may hold it meanwhile.
+        took_ms = []
+        for threshold in np.linspace(0.0, 6.0, 25):
+            began = time.process_time()
+            session.post(f"{url}/api/v1/preview", json={"filter": "bright", "threshold": float(threshold)}, timeout=60)
+            took_ms.append(1000 * (time.process_time() - began))
+        assert np.percentile(took_ms, 90) < 100, took_ms  # issue: under 100 ms with a million scores

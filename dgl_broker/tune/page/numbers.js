@@ -32,7 +32,7 @@ function completeness(now, before, filter) {
 
 function purity(now, before) {
   if (!now) return number("Purity", "", ["unknown"], ["needs real alerts and lensed supernovae"]);
-  const big = now.value === null ? [small("at least "), oneIn(now.lo)] : [oneIn(now.value)];
+  const big = now.value === null ? [h("small", { title: "at least" }, "≥ "), oneIn(now.lo)] : [oneIn(now.value)];
   const old = before ? (before.value === null ? `at least ${oneIn(before.lo)}` : oneIn(before.value)) : "–";
   const known = now.value === null ? ["no real alert passes"] : [`between ${oneIn(now.lo)} and ${oneIn(now.hi)}`];
   return number(`Purity at prevalence ${short(now.prevalence)}`, "", big, known, ["in force ", strong(old)]);
