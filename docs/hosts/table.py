@@ -157,13 +157,17 @@ def tables(measured):
             [
                 link(host, name),
                 *facts,
-                "in the filter's batch" if host == "desc" else f"{one['median_ms']:.0f} ms" if one else "",
+                "in the filter's batch"
+                if host == "desc"
+                else f"{one['median_ms']:.0f} ms {one.get('of', 'a report')}"
+                if one
+                else "",
             ]
         )
     when = f"Measured {measured['date']} on {measured['machine']}"
     what = f"with {measured['alerts']} real alerts of {measured['source']} that the stream scored"
     about = f"{when} {what}, beside other work (load up to {measured['load']:.0f}): latencies are upper bounds."
-    return "\n\n".join([about, table(rows, head), table(out, ["reports out", "goes out", "of", "lost", "latency of a report"])])
+    return "\n\n".join([about, table(rows, head), table(out, ["reports out", "goes out", "of", "lost", "latency"])])
 
 
 def read_measured(path, lines_file=None):

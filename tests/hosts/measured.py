@@ -54,10 +54,10 @@ def keep(host, survey, stream, found, clock=None, **more):
     _append(line)
 
 
-def keep_sent(host, clock, came):
-    """Write down how long a report takes on its way out, and how many came back as they were."""
+def keep_sent(host, clock, came, what="a report"):
+    """Write down how long `what` takes, and how many reports came back as they were."""
     if MEASURING:
-        line = {"host": host, "reports": came, "median_ms": round(1e3 * statistics.median(clock.seconds), 3)}
+        line = {"host": host, "reports": came, "of": what, "median_ms": round(1e3 * statistics.median(clock.seconds), 3)}
         _append(line)
 
 

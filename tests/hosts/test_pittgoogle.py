@@ -228,7 +228,7 @@ def test_command_of_the_page_answers_until_it_is_ended(pubsub):
             while True:
                 try:
                     answers = [
-                        requests.post(f"http://127.0.0.1:{port}/", json=envelope(b"packet"), timeout=60) for _ in range(3)
+                        requests.post(f"http://127.0.0.1:{port}/", json=envelope(b"packet"), timeout=300) for _ in range(3)
                     ]
                     break
                 except requests.ConnectionError:
@@ -238,6 +238,7 @@ def test_command_of_the_page_answers_until_it_is_ended(pubsub):
             assert process.wait(60) == 0
         finally:
             process.kill()
+            process.wait()
         assert service.requests[0]["headers"]["Authorization"] == "Bearer a-token"
     assert [one.status_code for one in answers] == [204] * 3
     assert [topic for topic, _, _ in pubsub.published] == ["projects/a-project/topics/ztf-deepgravilens"] * 3

@@ -149,11 +149,11 @@ def test_object_without_a_score_is_none(broker):
 def test_each_report_becomes_a_candidate_and_is_committed_after_that(broker, monkeypatch):
     quick = {
         **host.kafka_of(broker),
-        "session.timeout.ms": 3000,
+        "session.timeout.ms": 6000,
     }  # after which the mock cluster gives a left group's place away
     monkeypatch.setattr(host, "WAIT_S", 0.2)
     monkeypatch.setattr(host, "kafka_of", lambda broker: quick)
-    saved, clock = [], Clock()
+    saved = []
 
     async def save(*args):
         saved.append(args)
@@ -163,12 +163,19 @@ def test_each_report_becomes_a_candidate_and_is_committed_after_that(broker, mon
     made = host.provider(BASE, save)
     with pytest.raises(RuntimeError):
         asyncio.run(made.run_ingestion(broker, max_messages=10))
-    with clock:
-        assert asyncio.run(made.run_ingestion(broker, max_messages=3)) == 3  # all again: none was committed
+    assert asyncio.run(made.run_ingestion(broker, max_messages=3)) == 3  # all again: none was committed
     assert [args[3] for args in saved] == [BIG, BIG + 1, BIG, BIG + 1, BIG + 2]
     _, data, survey, _, annotations = saved[-1]
     assert (data["objectId"], survey, annotations["log_odds"], annotations["state"]) == (FIRST, "LSST", 6.5, "confirmed")
     stop = threading.Event()
     stop.set()
     assert asyncio.run(made.run_ingestion(broker, stop=stop)) == 0
-    keep_sent("skyportal", clock, 3)
+
+
+def test_time_that_an_answer_takes(broker):
+    clock = Clock()
+    for _ in range(5):
+        with clock:
+            came = host.provider(BASE).query_alerts(broker, None)
+    assert len(came) == 3
+    keep_sent("skyportal", clock, len(came), "a question")

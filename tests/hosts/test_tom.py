@@ -224,4 +224,4 @@ def test_time_that_an_answer_takes(tom, place):
         with clock:
             came = [broker.to_generic_alert(one) for one in broker.fetch_alerts({"days": None})]
     assert len(came) == 2
-    keep_sent("tom", clock, len(came))
+    keep_sent("tom", clock, len(came), "a question")
