@@ -223,7 +223,7 @@ def test_a_shipped_filter_is_copied_in_one_step_and_can_then_be_changed(tmp_path
     table = write_table(tmp_path / "s.parquet", made, [("lensed_sn_ztf", shipped.version)])
     activate = ["tune", "activate", "--threshold", "2.5", "--reason", "x", "--scores", str(table)]
     activate += ["--labels", str(write_labels(tmp_path / "labels.csv", made))]
-    assert main(activate) == 7
+    assert main(activate) == 7 and not (ROOT / "filters" / "audit.jsonl").exists()
     (step,) = re.findall(r"dgl-broker (tune copy --filter lensed_sn_ztf --to) DIR", capsys.readouterr().err)
     assert main([*step.split(), str(tmp_path / "own")]) == 0
     path = tmp_path / "own" / "lensed_sn_ztf.yaml"

@@ -241,6 +241,8 @@ class Desk:
         proposed = self.propose(proposal)
         file = self.file(proposal.filter)
         refused = self.refusals(proposed)
+        if file.is_shipped:  # before the log beside it is opened: no file is made there, and none may be allowed to
+            raise GuardRefused("; ".join(refused), refused)
         if not proposed.changed and proposed.old.is_tuned and not refused:
             refused = [f"{proposed.old.name}: version {proposed.old.version} says this already"]
         new = activate(file.path, finished(proposed), who, why, expected_version, refused)
