@@ -112,7 +112,9 @@ def score_files(spark, paths, survey, partitions=None, **options):
         How many tasks share the files; by default one a file, at most a thousand.
     """
     names = [(str(path.resolve()),) for path in find_files(paths)]
-    found = spark.createDataFrame(names, "path string").repartition(partitions or min(len(names), 1000), F.col("path"))
+    # Sliced, since a shuffle would give some tasks several files and others none.
+    tasks = min(partitions or 1000, len(names))
+    found = spark.createDataFrame(spark.sparkContext.parallelize(names, tasks), "path string")
     return found.mapInPandas(_Job(survey, options, _messages_of_files), SCORES)
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from conftest import main_python
 
 ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "tests/data/alerts"
 SAME = 1e-4  # of log-odds: batches differ, and with them the last digits of a sum
 
 
@@ -31,7 +31,18 @@ def local_spark(**more):
 def replayed(folder, paths, survey, *arguments):
     """alert id -> row of `dgl-broker replay`'s table."""
     out = folder / f"replayed_{survey}.parquet"
-    command = [main_python(), "-m", "dgl_broker", "replay", *map(str, paths), "--survey", survey, "--out", str(out), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "dgl_broker",
+        "replay",
+        *map(str, paths),
+        "--survey",
+        survey,
+        "--out",
+        str(out),
+        *arguments,
+    ]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
     assert done.returncode == 0, done.stderr[-3000:]
