@@ -12,11 +12,11 @@ mkdir -p "$out"
 git -C "$here" archive HEAD | tar -x -C "$work"
 for decoder in python native; do
   rm -rf "$work/build" "$work/dgl_broker.egg-info"
-  DGL_DECODER=$decoder CARGO_TARGET_DIR="$here/native/target" python -m pip wheel -q --no-deps -w "$work/$decoder" "$work"
+  DGL_DECODER=$decoder CARGO_TARGET_DIR="$here/native/target" python -m pip wheel -q --no-deps -w "$work/wheel-$decoder" "$work"
 done
-cp "$work"/python/*.whl "$out"
+cp "$work"/wheel-python/*.whl "$out"
 case "$(uname -s)" in
-  Linux) auditwheel repair --wheel-dir "$out" "$work"/native/*.whl ;;
-  *) cp "$work"/native/*.whl "$out" ;;
+  Linux) auditwheel repair --wheel-dir "$out" "$work"/wheel-native/*.whl ;;
+  *) cp "$work"/wheel-native/*.whl "$out" ;;
 esac
 ls -1 "$out"
