@@ -172,7 +172,9 @@ def test_with_results_each_stands_in_its_row_and_the_rest_as_not_run(alert, pape
     write_result(tmp_path / "lsst_wide.json", {**paper.report, "comparison": {"other": "/x/authors", "accuracy": comparison}})
     write_result(tmp_path / "sn_off_physical.json", paper.report)
     control = {"lens against lensed_sn_ia": {"n": 400, "accuracy": 0.51, "interval": [0.46, 0.56], "chance_inside": True}}
-    (tmp_path / "template_lsst.json").write_text(json.dumps({"template_control": {"pairs": control}}))
+    (tmp_path / "template_lsst.json").write_text(
+        json.dumps({"template_control": {"pairs": control, "at_place": {"pairs": {}}}})
+    )
     above = [{"alert_id": 9007199254740993, "log_odds": 3.2, "what": "AGN | variable"}]
     real = {"n": 100, "scored": 90, "threshold": 3.0, "bundle": "lsst", "above": above}
     (tmp_path / "real_lsst.json").write_text(json.dumps({"real_alerts": real}))

@@ -15,9 +15,10 @@ from dgl_broker.evaluation.report import purity_table
 from dgl_broker.evaluation.run import evaluate, plain, write_report
 from dgl_broker.evaluation.scoring import Scored
 from dgl_broker.evaluation.text import summary
-from dgl_broker.training.controls import matched, template_control
+from dgl_broker.training.controls import matched, offset_arcsec, template_control
 from dgl_broker.training.make import make_bundle_from
 from dgl_broker.training.refresh import refresh
+from dgl_broker.training.shards import Table
 
 PRESET = {
     "card": {**{k: CARD[k] for k in ("kind", "survey", "input", "network")}, "id": "tiny", "trained": True, "limits": []},
@@ -237,6 +238,18 @@ def test_the_template_control_sees_what_the_template_tells_and_nothing_else(tell
         assert rows["lens against lensed_sn_cc"]["accuracy"] > 0.8 and not rows["lens against lensed_sn_cc"]["chance_inside"]
     else:
         assert rows["lensed_sn_ia against lensed_sn_cc"]["accuracy"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_the_place_of_the_trigger_is_its_distance_from_the_brightest_light():
+    card = {**CARD, "trained": True}
+    planes = card["input"]["image"]["planes"]
+    row, column = np.mgrid[:9, :9]
+    places = [(4, 4), (4, 7), (2, 4), (2, 0)]
+    images = np.zeros((4, len(planes), 9, 9), np.float32)
+    for image, (r, c) in zip(images, places):
+        image[planes.index("template")] = np.exp(-((row - r) ** 2 + (column - c) ** 2) / 4)
+    rows = Table.of_arrays(images, np.zeros((4, 1, 1), np.float32), None, {"class": np.zeros(4)})
+    assert offset_arcsec(rows, planes, 0.2) == pytest.approx(0.2 * np.hypot([0, 0, 2, 2], [0, 3, 0, 4]))
 
 
 def test_matched_pairs_agree_within_the_calipers_and_use_each_row_once():

@@ -101,14 +101,17 @@ def control_section(results, notes):
         if found is None:
             body.append([row.what, NOT_RUN, NOT_RUN, NOT_RUN, NOT_RUN])
         elif "template_control" in found:
-            for pair, r in found["template_control"]["pairs"].items():
-                body.append([f"{row.what}: {pair.replace('_', ' ')}", *_control(r["accuracy"], r["interval"], 0.5, r["n"])])
+            found = found["template_control"]
+            for what, pairs in ((row.what, found["pairs"]), (f"{row.what}, in place too", found["at_place"]["pairs"])):
+                for pair, r in pairs.items():
+                    body.append([f"{what}: {pair.replace('_', ' ')}", *_control(r["accuracy"], r["interval"], 0.5, r["n"])])
         else:
             lensed = found["paper"]["among_lensed"]
             body.append([row.what, *_control(lensed["accuracy"], lensed["interval"], lensed["chance"], lensed["n"])])
     text = (
         "With the supernova's flux set to zero the three lensed classes are the same systems and must be at chance on a split "
-        "by system; from the template of an alert alone likewise, among systems matched in redshifts and brightness."
+        "by system; from the template of an alert alone likewise, among systems matched in redshifts and brightness. *In place "
+        "too*: matched as well in how far the trigger stands from the template's brightest light."
     )
     return [text, markdown(["", "accuracy [%]", "chance [%]", "n", "chance in the interval"], body), notes.get("controls")]
 

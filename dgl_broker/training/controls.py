@@ -2,8 +2,9 @@
 
 From the template alone a lensed supernova and a lens with something else in it are the same sky: among systems matched in
 redshifts and brightness a network that sees nothing but the template must be at chance. What is left above chance is the
-simulator's doing, or the selection's, and is reported with its cause. Lenses with a quasar or an active nucleus are left
-out: those stand in the template.
+simulator's doing, or the selection's, and is reported with its cause. A stamp is centred on what was detected, so its
+template tells where that stands beside the lens: pairs that are matched in this too say how much of it is that. Lenses with a
+quasar or an active nucleus are left out: those stand in the template.
 """
 
 from pathlib import Path
@@ -25,6 +26,8 @@ MATCHED_ON = {
     "lens_mag": 0.4,
     "source_mag": 0.4,
 }  # caliper of each: how far partners may differ
+PLACE = {"offset_arcsec": 0.2}  # as well: from the trigger to the template's brightest light
+SMOOTHED = 3  # pixels a side, over which light is averaged to find the brightest
 KINDS = ("sn_ia_in_lens", "sn_cc_in_lens", "sn_outside_images", "lensed_sn_ia", "lensed_sn_cc")
 
 
@@ -45,6 +48,30 @@ def template_only(table, planes):
     out = np.zeros_like(images)
     out[:, keep] = images[:, keep]
     return Table.of_arrays(out, np.zeros_like(curves), np.zeros_like(contexts), picked.labels, picked.info)
+
+
+def offset_arcsec(table, planes, scale):
+    """From the trigger, the middle of the stamp, to the brightest light of the template.
+
+    Parameters
+    ----------
+    table : Table
+    planes : list of str
+    scale : float
+        Arcseconds a pixel.
+
+    Returns
+    -------
+    array, shape (n,), arcseconds
+    """
+    from scipy.ndimage import uniform_filter
+
+    images, _, _ = table.rows(np.arange(len(table)))
+    light = uniform_filter(images[:, planes.index("template")], (0, SMOOTHED, SMOOTHED))
+    side = light.shape[-1]
+    row, column = np.divmod(light.reshape(len(light), -1).argmax(1), side)
+    middle = (side - 1) / 2
+    return scale * np.hypot(row - middle, column - middle)
 
 
 def matched(labels, a, b, calipers=MATCHED_ON):
@@ -101,7 +128,7 @@ def template_control(tables, card, folder, device="cpu", seed=1, settings=None, 
     -------
     dict
         `pairs`: for each two classes `n` pairs, `accuracy` of telling which is which (0.5 is chance), its Wilson
-        `interval`, and whether chance lies in it; `matched_on`.
+        `interval`, and whether chance lies in it; `matched_on`; `at_place`: the same of pairs that agree in `PLACE` too.
     """
     planes = card["input"]["image"]["planes"]
     lensed = {name: template_only(table, planes) for name, table in tables.items()}
@@ -119,9 +146,20 @@ def template_control(tables, card, folder, device="cpu", seed=1, settings=None, 
     test = lensed["test"]
     log_p = np.log(np.maximum(score_network(net, "template", test, device).probabilities, 1e-12))
     label = test.labels["class"].astype(int)
-    out = {"matched_on": MATCHED_ON, "pairs": {}}
+    labels = {**test.labels, "offset_arcsec": offset_arcsec(test, planes, card["input"]["image"]["pixel_scale_arcsec"])}
+    found = _told_apart(log_p, label, labels, MATCHED_ON)
+    if not found:
+        raise ConfigError("template control: no two systems of the test split agree within the calipers")
+    at_place = {**MATCHED_ON, **PLACE}
+    place = {"matched_on": at_place, "pairs": _told_apart(log_p, label, labels, at_place)}
+    return {"matched_on": MATCHED_ON, "pairs": found, "at_place": place}
+
+
+def _told_apart(log_p, label, labels, calipers):
+    """How often the likelihood ratio of two classes is larger for the partner that is of the second."""
+    out = {}
     for x, y in ((1, 2), (1, 3), (2, 3)):
-        pairs = matched(test.labels, np.flatnonzero(label == x), np.flatnonzero(label == y))
+        pairs = matched(labels, np.flatnonzero(label == x), np.flatnonzero(label == y), calipers)
         if len(pairs) == 0:
             continue
         ratio = log_p[:, y] - log_p[:, x]
@@ -130,7 +168,5 @@ def template_control(tables, card, folder, device="cpu", seed=1, settings=None, 
         k, n = float(right.sum() + 0.5 * tie.sum()), len(pairs)
         lo, hi = wilson(k, n)
         name = f"{CLASSES[x]} against {CLASSES[y]}"
-        out["pairs"][name] = {"n": n, "accuracy": k / n, "interval": [lo, hi], "chance_inside": bool(lo <= 0.5 <= hi)}
-    if not out["pairs"]:
-        raise ConfigError("template control: no two systems of the test split agree within the calipers")
+        out[name] = {"n": n, "accuracy": k / n, "interval": [lo, hi], "chance_inside": bool(lo <= 0.5 <= hi)}
     return out
