@@ -36,7 +36,9 @@ class Place:
     def __init__(self, broker, test_name, tmp_path, n_partitions=2, **changes):
         self.name = re.sub(r"[^a-z0-9_]", "_", test_name.removeprefix("test_"))[:70]
         self.servers, self.n_partitions = broker.bootstrap_servers, n_partitions
-        broker.create_topic(f"{self.name}.in", n_partitions)
+        # By themselves they would be made with eight partitions, and what looks back reads these one after the other.
+        for key in ("in", "scores", "candidates", "dead_letters"):
+            broker.create_topic(f"{self.name}.{key}", n_partitions)
         raw = {
             "survey": "ztf",
             "kafka": {"bootstrap.servers": self.servers, "session.timeout.ms": 6000, "group.id": self.name},
