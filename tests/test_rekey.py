@@ -309,6 +309,7 @@ def place(kafka, tmp_path, request):
     name = request.node.name.removeprefix("test_")[:60]
     kafka.create_topic(f"{name}.in", 4)
     kafka.create_topic(f"{name}.out", 4)
+    kafka.create_topic(f"{name}.dead", 1)
     path = flow.filter_file(tmp_path / "half.yaml", "ztf", {"is_positive": {"equals": True}}, 0.0)
     raw = {
         "survey": "ztf",
