@@ -33,7 +33,9 @@ def results():
     """400 alerts a second on two processes, 100 kB a message, 30 kB re-keyed, 5 kB an object in Redis."""
     notes = {"size of a message": "100.0 kB as sent, 30.0 kB re-keyed", "kept in Redis": "5.0 kB an object"}
     return [
-        result("visit", 6, measure("LSST, 20 earlier rows: 10000 at once", {"to drain": 25.0}, {"rate": "400 alerts a second"})),
+        result(
+            "visit", 6, measure("LSST, 20 earlier rows: 10000 at once", {"to drain": 25.0}, {"rate": "400 alerts a second"})
+        ),
         result("members", 10, measure("companions in one Redis, and a topic by object", {"no companions": 400.0}, notes)),
         result("archives", 11, measure("ZTF, ungated", {"replay, 2 shards, packed": 1000.0})),
     ]
