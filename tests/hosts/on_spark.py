@@ -63,6 +63,11 @@ def differences(expected, found):
     ]
 
 
+def scored_odds(rows):
+    """alert id -> log-odds, of the rows that were scored."""
+    return {alert_id: row["log_odds"] for alert_id, row in rows.items() if row["status"] == "scored"}
+
+
 def _alike(one, other):
     if (one["status"], one["reason"]) != (other["status"], other["reason"]):
         return False

@@ -1,9 +1,11 @@
 """Fink's science module and filter on local Spark: its own tables, its wrapper of filters, micro-batches that must not fail."""
 
+import time
 from dataclasses import replace
 
 import pytest
-from on_spark import differences, local_spark, replayed
+from measured import keep
+from on_spark import differences, local_spark, replayed, scored_odds
 
 pytest.importorskip("fink_utils", reason="fink-utils is not installed here: tox -e host-fink")
 
@@ -53,12 +55,17 @@ def _added(frame):
 def test_tables_of_fink_score_as_in_a_replay(spark, shared, tmp_path, survey):
     name = fink.SURVEYS[survey]
     paths, module = tables(shared, survey), fink.science_module(survey, ungated=True)
-    n_scored = 0
+    wanted, odds, n, took_s = {}, {}, 0, 0.0
     for path in paths:
         expected = replayed(tmp_path, [path], name, "--filters", f"lensed_sn_{name}", "--ungated")
-        assert differences(expected, with_module(spark, path, survey, module)) == []
-        n_scored += sum(row["status"] == "scored" for row in expected.values())
-    assert n_scored > 30
+        began = time.perf_counter()
+        found = with_module(spark, path, survey, module)
+        took_s, n = took_s + time.perf_counter() - began, n + len(found)
+        assert differences(expected, found) == []
+        wanted |= scored_odds(expected)
+        odds |= scored_odds(found)
+    assert len(wanted) > 30
+    keep("fink", name, wanted, odds, packets=n, batch_s=round(took_s, 1))
     # As it ships, what the pre-cuts refuse is not scored, and the others are as before.
     gated = replayed(tmp_path, paths[:1], name, "--filters", f"lensed_sn_{name}")
     assert differences(gated, with_module(spark, paths[0], survey)) == []

@@ -4,11 +4,13 @@ import contextlib
 import io
 import os
 import tarfile
+import time
 
 import fastavro
 import pyarrow.parquet as pq
 import pytest
-from on_spark import ALERTS, differences, local_spark, replayed
+from measured import keep
+from on_spark import ALERTS, differences, local_spark, replayed, scored_odds
 
 pytest.importorskip("pyspark", reason="pyspark is not installed here: tox -e host-spark")
 
@@ -74,10 +76,12 @@ OPTIONS = {"filters": ["lensed_sn_ztf"], "ungated": True}
 
 
 def test_packed_archives_score_as_in_a_replay(spark, archive, expected):
-    scores = dgl.score_files(spark, [archive], "ztf", **OPTIONS).cache()
-    assert differences(expected, by_id(scores)) == []
-    assert any(row["status"] == "scored" for row in expected.values())
+    scores, began = dgl.score_files(spark, [archive], "ztf", **OPTIONS).cache(), time.perf_counter()
     found = by_id(scores)
+    took_s = round(time.perf_counter() - began, 1)
+    assert differences(expected, found) == []
+    assert scored_odds(expected)
+    keep("spark", "ztf", scored_odds(expected), scored_odds(found), packets=len(found), batch_s=took_s)
     for alert_id, row in expected.items():
         same = ("object_id", "verdicts", "bundle_sha256", "message_id", "n_epochs", "source", "source_row")
         assert {k: found[alert_id][k] for k in same} == {k: row[k] for k in same}
