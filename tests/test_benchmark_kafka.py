@@ -28,11 +28,11 @@ def messages():
 
 def test_ids_are_put_in_without_a_shift_of_bytes(messages):
     numbered, schemas = survey.Numbered(messages), official_schemas()
-    whole = wire.open_message(messages[0], "lsst", schemas).whole()
+    of_objects = [r for r in (wire.open_message(m, "lsst", schemas).whole() for m in messages) if r["diaObject"]]
     for n in (0, 7):
-        value = numbered.message(n, 5)
+        value, whole = numbered.message(n, 5), of_objects[n % len(of_objects)]
         record = wire.open_message(value, "lsst", schemas).whole()
-        assert int.from_bytes(value[1:5], "big") == LSST_ID and len(value) == len(numbered.values[0])
+        assert int.from_bytes(value[1:5], "big") == LSST_ID and len(value) == len(numbered.values[n % len(of_objects)])
         assert record["diaSource"]["diaSourceId"] == survey.FIRST_ID + n
         assert record["diaObject"]["diaObjectId"] == survey.FIRST_OBJECT + n % 5
         assert record["diaSource"]["psfFlux"] == whole["diaSource"]["psfFlux"]
