@@ -55,7 +55,7 @@ def test_large_batches_are_made_in_blocks(monkeypatch):
     whole = machine.pairwise(x)
     sizes = []
     original = SvmArrays.kernel_matrix
-    monkeypatch.setattr(svm, "KERNEL_BLOCK_BYTES", 8 * 7 * len(machine.support_vectors))
+    monkeypatch.setitem(svm.KERNEL_BLOCK_BYTES, "cpu", 8 * 7 * len(machine.support_vectors))
     monkeypatch.setattr(SvmArrays, "kernel_matrix", lambda self, p: sizes.append(len(p)) or original(self, p))
     np.testing.assert_allclose(machine.pairwise(x), whole, atol=1e-12)
     assert max(sizes) == 7

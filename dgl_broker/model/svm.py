@@ -15,7 +15,7 @@ KERNELS = ("linear", "poly", "rbf", "sigmoid")
 N_FEATURES = 12  # three members' probabilities of four classes
 N_CLASSES = 4
 PAIRS = tuple(combinations(range(N_CLASSES), 2))
-KERNEL_BLOCK_BYTES = 64 * 2**20  # of the kernel matrix at a time
+KERNEL_BLOCK_BYTES = {"cpu": 2**20, "other": 2**26}  # of the kernel matrix at a time: on a CPU what its cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class SvmArrays:
     def kernel_matrix(self, probabilities):
         """Kernel of probabilities (N, 12) with the support vectors, (N, S)."""
         if self.kernel == "rbf":
-            return torch.exp(-self.gamma * _square_distances(probabilities, self.support_vectors))
+            return _square_distances(probabilities, self.support_vectors).mul_(-self.gamma).exp_()
         products = probabilities @ self.support_vectors.T
         if self.kernel == "linear":
             return products
@@ -109,7 +109,8 @@ class SvmArrays:
         Memory stays bounded: the kernel matrix is made in blocks of samples.
         """
         probabilities = probabilities.double()
-        rows = max(1, KERNEL_BLOCK_BYTES // (8 * len(self.support_vectors)))
+        size = KERNEL_BLOCK_BYTES["cpu" if probabilities.device.type == "cpu" else "other"]
+        rows = max(1, size // (8 * len(self.support_vectors)))
         blocks = [self.kernel_matrix(block) @ self.coefficients for block in probabilities.split(rows)]
         return torch.cat(blocks) + self.intercepts if blocks else probabilities.new_zeros(0, len(PAIRS))
 
