@@ -2,16 +2,12 @@
 
 import logging
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from dgl_broker.errors import InputUnavailable
+from dgl_broker.stream.client_errors import DENIED
 
 log = logging.getLogger(__name__)
-DENIED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)
 
 
 class Cluster:

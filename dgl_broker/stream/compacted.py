@@ -6,8 +6,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from dgl_broker.errors import InputUnavailable, ServiceFailed
+from dgl_broker.stream.client_errors import DENIED
 from dgl_broker.stream.clients import make_client, producer_conf
-from dgl_broker.stream.cluster import DENIED
 
 log = logging.getLogger(__name__)
 SHARED = ("bootstrap.", "security.", "sasl.", "ssl.", "client.", "socket.")  # keys that every kind of client takes

@@ -8,6 +8,7 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from dgl_broker.stream.client_errors import OUT_OF_RANGE, Seldom
 from dgl_broker.stream.clients import make_consumer
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,6 @@ WAIT_S = 0.2
 LOOK_S = 1.0  # how often the ends are asked for
 REFRESH_S = 30.0  # metadata: new topics and partitions
 ANSWER_S = 5.0
-REPEAT_S = 60.0  # between two warnings alike
 
 
 class Following:
@@ -60,7 +60,7 @@ class Following:
         self._asked = 0.0
         self._ends, self._goal = None, None  # where the topics end; (when asked, ends) that are to be reached
         self._next_look = self._next_refresh = 0.0
-        self._told = {}
+        self._seldom = Seldom()
 
     def close(self):
         """Let go of the connections."""
@@ -100,7 +100,7 @@ class Following:
                 self.connected = True
             except KafkaException as error:
                 self.connected = False
-                self._tell("kafka", error.args[0].str())
+                self._seldom.warn("kafka", error.args[0].str())
         if self._ends is None:
             return
         self.behind = self._short_of(self._ends)
@@ -115,7 +115,7 @@ class Following:
         for topic in self.topics:
             found = self._asker.list_topics(topic, timeout=ANSWER_S).topics[topic]
             if found.error is not None:
-                self._tell(topic, f"topic {topic}: {found.error.str()}")
+                self._seldom.warn(topic, f"topic {topic}: {found.error.str()}")
                 continue
             new = {(topic, p) for p in found.partitions} - self._assigned
             if new:
@@ -145,10 +145,10 @@ class Following:
         if error.code() == KafkaError._PARTITION_EOF:
             # Beyond markers of transactions, which are no messages.
             self.positions[place] = max(self.positions.get(place, 0), message.offset())
-        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        elif error.code() in OUT_OF_RANGE:
             self._next_look = 0.0  # the next look finds out which way it is out of range
         else:
-            self._tell(place, error.str())
+            self._seldom.warn(place, error.str())
 
     def _overtaken(self, place, low):
         lost = low - self.positions.get(place, 0)
@@ -164,9 +164,3 @@ class Following:
         there = TopicPartition(*place, offset)
         self.consumer.incremental_unassign([there])
         self.consumer.incremental_assign([there])
-
-    def _tell(self, what, text):
-        now = time.monotonic()
-        if now >= self._told.get(what, 0.0):
-            self._told[what] = now + REPEAT_S
-            log.warning("%s", text)

@@ -6,8 +6,9 @@ import time
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from dgl_broker.errors import InputUnavailable
+from dgl_broker.stream.client_errors import DENIED
 from dgl_broker.stream.clients import make_consumer
-from dgl_broker.stream.cluster import DENIED, Cluster
+from dgl_broker.stream.cluster import Cluster
 from dgl_broker.stream.starting import start_offsets
 
 log = logging.getLogger(__name__)

@@ -5,16 +5,13 @@ an older one is refused.
 """
 
 import logging
-import time
 
 from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
 
-from dgl_broker.errors import InputUnavailable, ServiceFailed
+from dgl_broker.stream.client_errors import Seldom, raise_if_final
 from dgl_broker.stream.clients import consumer_conf, is_cooperative, make_consumer
-from dgl_broker.stream.cluster import DENIED
 
 log = logging.getLogger(__name__)
-REPEAT_S = 60.0  # between two warnings alike
 
 
 class Member:
@@ -40,7 +37,7 @@ class Member:
         self.consumer = make_consumer(kafka, group_id)
         self._cooperative = is_cooperative(consumer_conf(kafka, group_id))
         self._given = 0
-        self._told = {}
+        self._seldom = Seldom()
         self.consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def close(self):
@@ -67,13 +64,8 @@ class Member:
         error = None if message is None else message.error()
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             return
-        if error.code() in DENIED:
-            raise InputUnavailable(f"group of the reports: {error.str()}")
-        if error.fatal() or error.code() == KafkaError._FATAL:
-            raise ServiceFailed(f"kafka: {error.str()}")
-        if time.monotonic() >= self._told.get(error.code(), 0.0):
-            log.warning("kafka: %s", error.str())
-            self._told[error.code()] = time.monotonic() + REPEAT_S
+        raise_if_final(error, "group of the reports")
+        self._seldom.warn(error.code(), f"kafka: {error.str()}")
 
     def membership(self):
         """What the group knows this member as, for its transactions."""

@@ -12,18 +12,18 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from dgl_broker.errors import InputUnavailable, ServiceFailed
 from dgl_broker.stream.batch import Batch, as_message
+from dgl_broker.stream.client_errors import OUT_OF_RANGE, Seldom, raise_if_final
 from dgl_broker.stream.clients import consumer_conf, is_cooperative, make_consumer
-from dgl_broker.stream.cluster import DENIED, Cluster
+from dgl_broker.stream.cluster import Cluster
 from dgl_broker.stream.commits import Commits
 from dgl_broker.stream.ends import Ends
-from dgl_broker.stream.starting import start_offsets
+from dgl_broker.stream.starting import first_offsets, start_offsets
 from dgl_broker.topic_names import is_template
 
 log = logging.getLogger(__name__)
 REFRESH_S = 30.0  # metadata: new nights' topics, new partitions, topics that went
 IDLE_S = 1.0  # an empty batch is handed out after this, so that health and metrics stay fresh
 POLL_S = 0.2
-REPEAT_S = 60.0  # between two warnings of the same kind for the same partition
 BATCH_BYTES = 256 * 1024 * 1024  # a batch closes here too: 1,000 LSST packets of the largest size seen
 
 
@@ -72,7 +72,7 @@ class Source:
         self._parted = {}  # partitions just given up -> what was unread in them
         self._latest = {}  # where "latest" turned out to be, still to be committed
         self._closing = False
-        self._told = {}
+        self._seldom = Seldom()
 
     def open(self):
         """Prepare, and join the group."""
@@ -263,40 +263,25 @@ class Source:
 
     def _first_offsets(self, places):
         """Where to begin in partitions that were just given, as TopicPartitions."""
-        committed = self.cluster.committed(places)
-        out = []
-        for place in places:
-            offset = committed[place] if self.member else self._starts.get(place, committed[place])
-            if offset < 0:
-                if place[0] not in (self.subscription.at_start or ()):
-                    offset = 0  # came while we ran: all of it is ours to read
-                elif self._reset == "latest":
-                    offset = self._latest[place] = self.cluster.watermarks(place)[1]
-                else:
-                    offset = OFFSET_BEGINNING
-            if offset >= 0:
-                self.positions[place] = offset
-            out.append(TopicPartition(*place, offset))
-        return out
+        known = self.cluster.committed(places)
+        if not self.member:
+            known = {place: self._starts.get(place, offset) for place, offset in known.items()}
+        offsets, latest = first_offsets(known, self.subscription.at_start or (), self._reset, self.cluster.watermarks)
+        self._latest |= latest
+        self.positions |= {place: offset for place, offset in offsets.items() if offset >= 0}
+        return [TopicPartition(*place, offset) for place, offset in offsets.items()]
 
     def _on_message_error(self, message):
         error, place = message.error(), (message.topic(), message.partition())
-        code = error.code()
-        if code == KafkaError._PARTITION_EOF:
+        if error.code() == KafkaError._PARTITION_EOF:
             if place in self.assigned:
                 self.positions[place] = max(self.positions.get(place, 0), message.offset())
-        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        elif error.code() in OUT_OF_RANGE:
             self._on_out_of_range(place)
-        elif code in DENIED:
-            raise InputUnavailable(f"kafka: {error.str()}")
-        elif error.fatal() or code in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
-            raise ServiceFailed(f"kafka: {error.str()}")
         else:
+            raise_if_final(error)
             # librdkafka goes on by itself; if it cannot, the look at the topics fails too, and is counted there.
-            now = time.monotonic()
-            if now >= self._told.get((place, code), 0.0):
-                log.warning("kafka: %s", error.str())
-                self._told[place, code] = now + REPEAT_S
+            self._seldom.warn((place, error.code()), f"kafka: {error.str()}")
 
     def _on_out_of_range(self, place):
         """Retention overtook us, or the topic was made anew: go on at what there is, and count what was lost."""

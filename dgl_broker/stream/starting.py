@@ -1,6 +1,6 @@
-"""`input.start`: where a run begins in topics that exist when it starts."""
+"""Where a run begins: by `input.start` in topics that exist when it starts, and in partitions that the group gives to it."""
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 
 def start_offsets(consumer, places, start, watermarks, timeout_s):
@@ -26,3 +26,37 @@ def start_offsets(consumer, places, start, watermarks, timeout_s):
     offsets = {(f.topic, f.partition): f.offset for f in found}
     # Negative: nothing as late as that yet.
     return {place: offsets[place] if offsets.get(place, -1) >= 0 else marks[place][1] for place in places}
+
+
+def first_offsets(known, at_start, reset, watermarks):
+    """Where to begin in partitions that were just given.
+
+    Parameters
+    ----------
+    known : dict
+        Place -> offset that the group has committed, or that the start asked for; negative where there is none.
+    at_start : collection of str
+        Topics that existed when the run began; all of a later one is ours to read.
+    reset : "earliest" or "latest"
+        For those that existed.
+    watermarks : callable
+        (place) -> (low, high).
+
+    Returns
+    -------
+    offsets : dict
+        Place -> offset, `OFFSET_BEGINNING` where it is the earliest there is.
+    latest : dict
+        Those of them that are the end as it stands now, which nobody has committed yet.
+    """
+    offsets, latest = {}, {}
+    for place, offset in known.items():
+        if offset < 0:
+            if place[0] not in at_start:
+                offset = 0
+            elif reset == "latest":
+                offset = latest[place] = watermarks(place)[1]
+            else:
+                offset = OFFSET_BEGINNING
+        offsets[place] = offset
+    return offsets, latest
