@@ -9,6 +9,7 @@ from made_up import CARD, table
 from dgl_broker.cli import main
 from dgl_broker.cli.dataset import scaled_plan
 from dgl_broker.errors import ConfigError
+from dgl_broker.model import load_bundle
 from dgl_broker.training.shards import write_shard
 
 FRACTIONS = {"train": 0.4, "validation": 0.1, "stack": 0.1, "calibration": 0.1, "null": 0.1, "test": 0.2}
@@ -64,6 +65,8 @@ def test_evaluate_writes_report_and_summary_and_puts_the_headline_on_the_card(bu
     assert report["data"]["counts"][str(data / "d")]["refused.no_source"] == 3
     card = json.loads((bundle / "card.json").read_text())
     assert card["metrics"]["ece"] == pytest.approx(report["alerts"]["calibration"]["ece"])
+    judged, ships = report["bundle"]["sha256"], report["bundle"]["sha256_with_figures"]
+    assert ships == load_bundle(bundle).sha256 != judged
     assert (bundle / "weights.safetensors").read_bytes() == weights
     again = [
         *argv[:-6],

@@ -67,11 +67,11 @@ def run(args):
         )
     if args.compare:
         report["comparison"] = compare_reports(args.compare, scored, test.labels, card)
+    if args.into_card:
+        report["bundle"]["sha256_with_figures"] = _into_card(predictor, report)
     write_report(args.out, report, scored, test.labels)
     if args.result:
         write_result(args.result, plain(report))
-    if args.into_card:
-        _into_card(predictor, report)
     print(summary(report))
     return 0
 
@@ -108,13 +108,14 @@ def _tables(args, predictor, card):
 
 
 def _into_card(bundle, report):
-    """Headline numbers onto the card; the scores, and with them the null, stay what they are."""
+    """Headline numbers onto the card; the scores, and with them the null, stay what they are. Returns the new hash."""
     from dgl_broker.errors import ConfigError
     from dgl_broker.evaluation.goals import headline
     from dgl_broker.evaluation.run import plain
-    from dgl_broker.model import save_bundle
+    from dgl_broker.model import load_bundle, save_bundle
 
     if hasattr(bundle, "score"):
         raise ConfigError("--into-card: a baseline has no card to write to")
     card = {**bundle.card, "metrics": plain(headline(report))}
     save_bundle(bundle.path, card, bundle.networks, bundle.fusion, bundle.calibration, overwrite=True)
+    return load_bundle(bundle.path).sha256

@@ -93,9 +93,10 @@ def alert_section(survey, results, notes):
     overview = ["### Bundles and baselines", alert_rows(rows, results, survey)]
     if found is None:
         return [f"The shipped bundle's evaluation was {NOT_RUN}.", notes.get(survey), *overview]
-    alerts, sha256 = found["alerts"], found["bundle"].get("sha256") or ""
+    alerts, sha256, ships = found["alerts"], found["bundle"].get("sha256") or "", found["bundle"].get("sha256_with_figures")
+    name = f"`{found['bundle']['id']}` {sha256[:12]}" + (f" (with these figures on its card {ships[:12]})" if ships else "")
     out = [
-        f"Bundle `{found['bundle']['id']}` {sha256[:12]}, {count(found['data']['rows'])} test alerts.",
+        f"Bundle {name}, {count(found['data']['rows'])} test alerts.",
         _missing_kinds(alerts),
         "### Goals",
         tables.goals(found["goals"]),
