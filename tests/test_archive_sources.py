@@ -5,6 +5,7 @@ import hashlib
 import io
 import random
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 from simulated import packets
 
 from dgl_broker.archive.catalogue import ROW, Catalogue, Part, object_hashes, read_catalogue
+from dgl_broker.archive.files import gunzip
 from dgl_broker.archive.in_order import read_in_order
 from dgl_broker.archive.sources import FileSource, read_messages
 from dgl_broker.errors import InputUnavailable, PacketError
 
 DATA = Path(__file__).parent / "data" / "alerts"
 ZTF = sorted(DATA.glob("2*.avro"))[:3] + [DATA / "1105522281015015000.avro"]
+EMPTY = gzip.compress(b"")
 
 
 def tar_of(path, members, mode="w:gz"):
@@ -135,6 +138,50 @@ def test_a_gzipped_message_is_inflated_and_a_cut_one_kept_as_it_is(tmp_path):
     found = list(read_messages([tmp_path], "lsst"))
     assert found[0].value == value
     assert found[1].packet.reason == "truncated" and found[1].value == gzip.compress(value)[:-9]
+
+
+def test_gzip_of_many_members_costs_what_its_bytes_do(tmp_path):
+    began = time.process_time()
+    assert gunzip(EMPTY * 500_000) == b""
+    assert gunzip(EMPTY * 100_000 + gzip.compress(b"x") + b"\0" * 3_000_000 + EMPTY * 100_000) == b"x"
+    # A tar among as many.
+    plain = tar_of(tmp_path / "w", [("a.avro", b"abc")], "w").read_bytes()
+    path = tmp_path / "t.tar.gz"
+    path.write_bytes(gzip.compress(plain[:700]) + EMPTY * 300_000 + gzip.compress(plain[700:]) + EMPTY * 10 + b"\0" * 5000)
+    assert [m.value for m in messages(path)] == [b"abc"]
+    assert time.process_time() - began < 20  # 2 s here; by copies of the rest, a minute for the first alone
+
+
+def test_gzip_may_be_split_into_members_anywhere_with_padding_between():
+    rng, content = random.Random(5), ZTF[0].read_bytes() * 3
+    for _ in range(20):
+        at = sorted(rng.randrange(len(content) + 1) for _ in range(rng.randrange(40)))
+        parts = [content[i:j] for i, j in zip([0, *at], [*at, len(content)])]
+        packed = b"".join(gzip.compress(part, 1) + b"\0" * rng.choice([0, 1, 511, 512, 5000]) for part in parts)
+        assert gunzip(packed) == content
+        with pytest.raises(PacketError) as found:
+            gunzip(packed, len(content) - 1)
+        assert found.value.reason == "too_large"
+        with pytest.raises(PacketError) as found:
+            gunzip(packed.rstrip(b"\0")[:-5])
+        assert found.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("before", [b"", b"\0" * 700])
+def test_what_is_no_gzip_behind_a_member_is_told(before):
+    for n in (1, 300, 3_000_000):
+        with pytest.raises(PacketError) as found:
+            gunzip(gzip.compress(b"abc" * n) + before + b"garbage")
+        assert found.value.reason == "undecodable"
+
+
+def test_a_mapped_gzip_file_is_let_go_of(tmp_path, monkeypatch):
+    monkeypatch.setattr("dgl_broker.archive.files.MAP_BYTES", 0)
+    value = packets("lsst", 20)[0][0]
+    for name, content in (("a", gzip.compress(value)), ("b", gzip.compress(value)[:-9])):
+        (tmp_path / f"{name}.avro.gz").write_bytes(content)
+    found = list(read_messages([tmp_path], "lsst"))
+    assert found[0].value == value and found[1].packet.reason == "truncated"
 
 
 def test_a_gzip_bomb_is_a_dead_letter(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ MAX_FILE_BYTES = 2_000_000_000  # of one file that is no tar and no table
 MAX_INFLATED_BYTES = 512 * 1024 * 1024  # of what must stand in memory: a gzipped file, or a member of a tar
 MAP_BYTES = 8 * 1024 * 1024  # from here on a file is mapped and not read
 PIECE_BYTES = 1 << 20
+FIRST_BYTES = 512  # of a gzip member, fed first
 
 
 @contextmanager
@@ -76,25 +77,76 @@ def content(path):
                 data.close()
 
 
+class Inflated:
+    """What gzipped pieces inflate to, member after member: tools that pack in parallel write many. Zeros between are padding.
+
+    A member is fed little by little, each time twice as much: what zlib hands back of what lies behind it is then never more
+    than it took itself, so that a million empty members cost what their bytes do, and not a copy of the rest each.
+
+    Parameters
+    ----------
+    pieces : iterator of bytes
+    """
+
+    def __init__(self, pieces):
+        self._pieces, self._piece, self._at, self._step = pieces, b"", 0, FIRST_BYTES
+        self._inflater = zlib.decompressobj(31)
+
+    def read(self, size):
+        """`size` bytes, less only at the end.
+
+        Raises
+        ------
+        EOFError
+            If it ends within a member. `tarfile`'s own reader takes a cut file for one that ends.
+        zlib.error
+            If it is damaged.
+        """
+        parts, have = [], 0
+        while have < size:
+            fed = self._next()
+            if not fed:
+                if not self._inflater.eof:
+                    raise EOFError("the gzip stream ends early")
+                break
+            if self._inflater.eof:
+                fed = fed.lstrip(b"\0")
+                if not fed:
+                    continue
+                self._inflater = zlib.decompressobj(31)
+            part = self._inflater.decompress(fed, size - have)
+            self._at -= len(self._inflater.unconsumed_tail or self._inflater.unused_data)
+            if self._inflater.eof:
+                self._step = FIRST_BYTES
+            if part:
+                parts.append(part)
+                have += len(part)
+        return b"".join(parts)
+
+    def _next(self):
+        if self._at == len(self._piece):
+            self._piece, self._at = next(self._pieces, b""), 0
+        fed = self._piece[self._at : self._at + self._step]
+        self._at += len(fed)
+        self._step = min(2 * self._step, PIECE_BYTES)
+        return fed
+
+
 def gunzip(data, limit=MAX_INFLATED_BYTES):
     """Inflated content of a gzipped file.
 
     Raises
     ------
     PacketError
-        `too_large`, `undecodable`.
+        `too_large`, `truncated`, `undecodable`.
     """
-    parts, total, left = [], 0, data
-    while left:  # tools that pack in parallel write several members
-        inflater = zlib.decompressobj(31)
-        try:
-            parts.append(inflater.decompress(left, limit + 1 - total))
-        except zlib.error as error:
-            raise PacketError("undecodable", f"gzip: {error}") from error
-        total += len(parts[-1])
-        if total > limit:
-            raise PacketError("too_large", f"gzip of more than {limit} bytes once inflated")
-        if not inflater.eof:
-            raise PacketError("truncated", f"gzip ends early, after {len(data)} bytes")
-        left = inflater.unused_data.lstrip(b"\0")  # zeros are padding
-    return b"".join(parts)
+    stream = Inflated(data[n : n + PIECE_BYTES] for n in range(0, len(data), PIECE_BYTES))
+    try:
+        found = stream.read(limit + 1)
+    except zlib.error as error:
+        raise PacketError("undecodable", f"gzip: {error}") from error
+    except EOFError as error:
+        raise PacketError("truncated", f"gzip ends early, after {len(data)} bytes") from error
+    if len(found) > limit:
+        raise PacketError("too_large", f"gzip of more than {limit} bytes once inflated")
+    return found

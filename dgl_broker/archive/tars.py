@@ -2,8 +2,9 @@
 
 import tarfile
 import zlib
+from functools import partial
 
-from dgl_broker.archive.files import GZIP_MAGIC, MAX_INFLATED_BYTES, PIECE_BYTES, TAR_BLOCK, readable_name, told
+from dgl_broker.archive.files import GZIP_MAGIC, MAX_INFLATED_BYTES, PIECE_BYTES, TAR_BLOCK, Inflated, readable_name, told
 from dgl_broker.errors import InputUnavailable, PacketError
 
 MEMBERS = (".avro", ".avro.gz")
@@ -30,7 +31,7 @@ def members(path, digest=None):
     count = 0
     with told(path), path.open("rb") as file:
         raw = _Hashing(file, digest)
-        stream = _Tail(_Inflated(raw) if _is_gzipped(path) else raw)
+        stream = _Tail(Inflated(iter(partial(raw.read, PIECE_BYTES), b"")) if _is_gzipped(path) else raw)
         try:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=PIECE_BYTES) as tar:
                 for member in tar:
@@ -78,28 +79,6 @@ class _Hashing:
         """Read to the end, so that the digest is of the whole."""
         while self.digest is not None and self.read(PIECE_BYTES):
             pass
-
-
-class _Inflated:
-    """What a gzipped file inflates to. `tarfile`'s own reader takes a cut file for one that ends."""
-
-    def __init__(self, file):
-        self.file, self.inflater = file, zlib.decompressobj(31)
-
-    def read(self, size):
-        parts, have = [], 0
-        while have < size:
-            piece = self.inflater.unconsumed_tail or self.inflater.unused_data or self.file.read(PIECE_BYTES)
-            if not piece:
-                if not self.inflater.eof:
-                    raise EOFError("the gzip stream ends early")
-                break
-            if self.inflater.eof:  # another member: tools that pack in parallel write many
-                self.inflater = zlib.decompressobj(31)
-            part = self.inflater.decompress(piece, size - have)
-            parts.append(part)
-            have += len(part)
-        return b"".join(parts)
 
 
 class _Tail:
