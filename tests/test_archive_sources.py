@@ -113,6 +113,47 @@ def test_a_damaged_gzip_stream_within_a_tar_is_one_dead_letter(tmp_path):
     assert isinstance(found[-1].packet, PacketError) and all(m.value in values for m in found[:-1])
 
 
+def test_members_that_are_skipped_cost_no_alert_behind_them(tmp_path, monkeypatch):
+    for name, n in (("PIECE_BYTES", 10_240), ("MAX_INFLATED_BYTES", 100_000), ("MAX_BETWEEN_BYTES", 200_000)):
+        monkeypatch.setattr(f"dgl_broker.archive.tars.{name}", n)
+    value, large = ZTF[0].read_bytes(), b"x" * 1_000_001
+    members = [("a.avro", value), ("huge.avro", large), ("b.avro", value), ("README", large), ("c.avro", value)]
+    for mode in ("w", "w:gz"):
+        found = messages(tar_of(tmp_path / "t", members, mode))
+        assert [(m.value, m.packet and m.packet.reason) for m in found] == [
+            (value, None), (b"", "too_large"), (value, None), (value, None)
+        ]  # fmt: skip
+
+
+def header(kind, size, name="x"):
+    found = tarfile.TarInfo(name)
+    found.type, found.size = kind, size
+    return found.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("before", [b"", header(tarfile.DIRTYPE, 10**9), header(tarfile.REGTYPE, 0)])
+def test_headers_that_say_they_are_long_are_not_gathered(tmp_path, monkeypatch, kind, before):
+    for name, n in (("PIECE_BYTES", 10_240), ("MAX_BETWEEN_BYTES", 200_000)):
+        monkeypatch.setattr(f"dgl_broker.archive.tars.{name}", n)
+    first = tar_of(tmp_path / "w", [("a.avro", b"abc")], "w").read_bytes()[:1024]
+    (tmp_path / "t").write_bytes(first + before + header(kind, 1_000_000) + b"0" * 1_000_448 + bytes(10_240))
+    good, last = messages(tmp_path / "t")
+    assert good.value == b"abc" and last.packet.reason == "truncated"
+    assert "more than 200000 bytes of headers" in last.packet.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"), [(tarfile.GNUTYPE_LONGNAME, b"b.avro\0"), (tarfile.XHDTYPE, b"17 comment=a b c\n")]
+)
+def test_chained_headers_are_one_dead_letter(tmp_path, kind, content):
+    first = tar_of(tmp_path / "w", [("a.avro", b"abc")], "w").read_bytes()
+    chained = (header(kind, len(content)) + content.ljust(512, b"\0")) * 2000
+    (tmp_path / "t").write_bytes(first[:1024] + chained + first)
+    good, last = messages(tmp_path / "t")
+    assert good.value == b"abc" and last.packet.reason == "truncated" and "beyond its alert 1" in last.packet.detail
+
+
 def test_a_tar_without_alerts_is_told(tmp_path):
     with pytest.raises(InputUnavailable, match=r"no .avro"):
         messages(tar_of(tmp_path / "t.tar", [("README", b"x")], "w"))

@@ -8,7 +8,7 @@ from dgl_broker.archive.files import GZIP_MAGIC, MAX_INFLATED_BYTES, PIECE_BYTES
 from dgl_broker.errors import InputUnavailable, PacketError
 
 MEMBERS = (".avro", ".avro.gz")
-MAX_BETWEEN_BYTES = 2 * MAX_INFLATED_BYTES
+MAX_BETWEEN_BYTES = 2 * MAX_INFLATED_BYTES  # from the end of a member's data to the next member
 
 
 def members(path, digest=None):
@@ -36,7 +36,7 @@ def members(path, digest=None):
             with tarfile.open(fileobj=stream, mode="r|", bufsize=PIECE_BYTES) as tar:
                 for member in tar:
                     tar.members.clear()  # else each of a night's million members stays in memory
-                    stream.since = 0
+                    stream.since = member.offset_data - tar.offset  # its data are read or skipped: only what follows counts
                     name = readable_name(member.name)
                     if not (member.isreg() and not member.issparse() and name.endswith(MEMBERS)):
                         continue
@@ -49,7 +49,7 @@ def members(path, digest=None):
                         raise EOFError(f"{name} ends after {len(data)} of {member.size} bytes")
                     yield name, data
             stream.check_end()
-        except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, RecursionError) as error:
             text = f"cannot be read beyond its alert {count}: {str(error) or type(error).__name__}"
             count += 1
             yield f"alert {count}", PacketError("truncated", text)
@@ -91,7 +91,7 @@ class _Tail:
         piece = self.file.read(size)
         self.since += len(piece)
         if self.since > MAX_BETWEEN_BYTES:  # headers that say they are gigabytes long would be gathered in memory
-            raise EOFError(f"more than {MAX_BETWEEN_BYTES} bytes from one member to the next")
+            raise EOFError(f"more than {MAX_BETWEEN_BYTES} bytes of headers before a member")
         self.last = (self.last + piece[-TAR_BLOCK:])[-TAR_BLOCK:]
         return piece
 
