@@ -1,6 +1,7 @@
 """BOOM's and Babamul's forms of an alert read as the survey's own packet: what they keep is equal, the rest unknown."""
 
 import io
+import math
 
 import boom_forms
 import fastavro
@@ -136,6 +137,45 @@ def test_what_is_no_alert_of_babamul_is_a_packet_error(broken):
 def test_what_is_no_alert_of_boom_is_a_packet_error(change):
     with pytest.raises(PacketError):
         packet_of_boom({**boom_forms.boom("ztf", whole(ZTF[0])), **change})
+
+
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan, 1e308])
+@pytest.mark.parametrize("name", ["midpointMjdTai", "psfFlux", "psfFluxErr", "ra"])
+def test_number_of_a_rubin_alert_that_no_survey_measures_ends_no_consumer(name, odd):
+    """Either there is a packet, whose values are judged later, or it is a packet error."""
+    alert, cutouts = boom_forms.babamul("lsst", lsst())
+    alert["candidate"] = {**alert["candidate"], name: odd}
+    _read_or_refused(lambda: packet_of_babamul(alert, cutouts))
+    rows = [{**alert["prv_candidates"][0], "jd": odd}, {**alert["prv_candidates"][0], "psfFlux": odd}]
+    _read_or_refused(lambda: packet_of_babamul({**alert, "prv_candidates": rows}, cutouts))
+
+
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan, 1e308, -1e4, 1e4])
+@pytest.mark.parametrize("name", ["zero_point", "flux", "flux_err", "jd"])
+@pytest.mark.parametrize("survey", ["ztf", "lsst"])
+def test_number_of_boom_that_no_survey_measures_ends_no_consumer(survey, name, odd):
+    alert = boom_forms.boom(survey, whole(ZTF[0]) if survey == "ztf" else lsst())
+    _read_or_refused(lambda: packet_of_boom({**alert, "photometry": [{**row, name: odd} for row in alert["photometry"]]}))
+    _read_or_refused(lambda: packet_of_boom({**alert, "jd": odd}))
+
+
+def test_infinite_time_and_absurd_zero_point_are_packet_errors():
+    alert, cutouts = boom_forms.babamul("lsst", lsst())
+    with pytest.raises(PacketError, match="OverflowError") as found:
+        packet_of_babamul({**alert, "candidate": {**alert["candidate"], "midpointMjdTai": math.inf}}, cutouts)
+    assert found.value.reason == "bad_value"
+    alert = boom_forms.boom("ztf", whole(ZTF[0]))
+    rows = [{**row, "zero_point": -1e4} for row in alert["photometry"]]
+    with pytest.raises(PacketError, match="OverflowError"):
+        packet_of_boom({**alert, "photometry": rows})
+
+
+def _read_or_refused(make):
+    try:
+        encode_packet(made := make())
+        surveys.read_alert(made)
+    except PacketError:
+        pass
 
 
 def test_real_alert_of_babamul(shared):

@@ -63,8 +63,9 @@ def packet_of_boom(alert):
 def _guarded(read, alert, *args):
     try:
         return read(alert, *args)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise PacketError("missing_field", f"{read.__name__[1:]}: {type(error).__name__} {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # arithmetic: of an infinite number
+        reason = "bad_value" if isinstance(error, ArithmeticError) else "missing_field"
+        raise PacketError(reason, f"{read.__name__[1:]}: {type(error).__name__} {error}") from error
 
 
 def _of_babamul(alert, cutouts):
