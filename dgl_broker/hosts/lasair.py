@@ -60,7 +60,7 @@ class Annotator:
         self._not_before = 0.0
         self._db = sqlite3.connect(state, isolation_level=None)
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS todo (object_id TEXT PRIMARY KEY, due REAL, tries INTEGER)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS waiting (object_id TEXT PRIMARY KEY, due REAL, tries INTEGER)")
         self._db.execute("CREATE TABLE IF NOT EXISTS sent (object_id TEXT PRIMARY KEY, class TEXT, log_odds REAL)")
 
     def close(self):
@@ -77,14 +77,14 @@ class Annotator:
                 if object_id is None:
                     self.counts["unreadable"] += 1
                     continue
-                self._db.execute("INSERT OR REPLACE INTO todo VALUES (?, ?, 0)", (object_id, self.clock()))
+                self._db.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?, 0)", (object_id, self.clock()))
 
     def work(self):
         """Look up what is due and send what has changed; what cannot be done now stays on the list."""
         now = self.clock()
         if now < self._not_before:
             return
-        query = "SELECT object_id, tries FROM todo WHERE due <= ? ORDER BY due LIMIT ?"
+        query = "SELECT object_id, tries FROM waiting WHERE due <= ? ORDER BY due LIMIT ?"
         changed = []
         for object_id, tries in self._db.execute(query, (now, BATCH)).fetchall():
             try:
@@ -106,7 +106,7 @@ class Annotator:
     @property
     def listed(self):
         """Objects on the list."""
-        return self._db.execute("SELECT count(*) FROM todo").fetchone()[0]
+        return self._db.execute("SELECT count(*) FROM waiting").fetchone()[0]
 
     def _object_id(self, value):
         try:
@@ -194,7 +194,7 @@ class Annotator:
             self._done(object_id)
             return
         due = self.clock() + SCORE_WAITS_S[tries]
-        self._db.execute("UPDATE todo SET due = ?, tries = ? WHERE object_id = ?", (due, tries + 1, object_id))
+        self._db.execute("UPDATE waiting SET due = ?, tries = ? WHERE object_id = ?", (due, tries + 1, object_id))
 
     def _done(self, object_id, annotation=None):
         """Off the list; in one transaction with what was sent."""
@@ -203,7 +203,7 @@ class Annotator:
             if annotation is not None:
                 said = (object_id, annotation["classification"], annotation["classdict"]["log_odds"])
                 self._db.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?)", said)
-            self._db.execute("DELETE FROM todo WHERE object_id = ?", (object_id,))
+            self._db.execute("DELETE FROM waiting WHERE object_id = ?", (object_id,))
 
     def _wait(self, seconds):
         self._not_before = self.clock() + seconds
