@@ -167,6 +167,79 @@ def test_replayed_dead_letters_and_missing_candidates_are_told(place):
     assert (report["candidates_missing"], report["complete"]) == (8, False)
 
 
+class Injecting(FakeScorer):
+    """Its candidates are synthetic sources of the survey."""
+
+    def _one(self, message):
+        outcome = super()._one(message)
+        if b"candidate" in message.value:
+            outcome.alert.facts["is_injected"] = True
+        return outcome
+
+
+@pytest.mark.kafka
+def test_injected_alert_that_passes_is_no_missing_candidate(place):
+    one = place()
+    one.feed(0, 20)
+    one.run(Injecting())
+    assert not one.messages("candidates")
+    report = audit(one, scorer=Injecting())
+    assert (report["scored"], report["candidates_missing"], report["complete"]) == (8, 0, True)
+
+
+@pytest.mark.kafka
+def test_filter_and_rekey_may_share_input_and_dead_letters(place, tmp_path):
+    """Nothing here is a packet, so that `rekey` dead-letters all, the filter a fifth."""
+    from dgl_broker.settings_rekey import Rekey, RekeySettings
+    from dgl_broker.stream.rekey import RekeyWorker
+    from dgl_broker.stream.rekey_audit import RekeyAudit
+    from dgl_broker.stream.stopping import Stop
+
+    one = place(delivery="exactly_once")
+    one.feed(0, 50)
+    one.run()
+    other = RekeySettings(
+        survey="ztf",
+        filters=[],
+        kafka={**one.raw["kafka"], "group.id": f"{one.name}.rekey"},
+        input=one.settings.input,
+        rekey=Rekey(topic=f"{one.name}.slim", dead_letters=f"{one.name}.dead_letters", spill=str(tmp_path / "spill")),
+        status=str(tmp_path / "status"),
+    )
+    worker = RekeyWorker(other, Stop())
+    worker.run(until_eof=True)
+    assert worker.summary()["dead_lettered"] == 50
+    groups = [dict(m.headers())["group"].decode() for m in one.messages("dead_letters")]
+    assert sorted(groups) == [one.name] * 10 + [f"{one.name}.rekey"] * 50
+    report = audit(one)
+    assert [report[key] for key in ("scored", "dead_lettered", "twice", "complete")] == [20, 10, 0, True]
+    now = time.time_ns() // 1_000_000
+    report = RekeyAudit(other, Stop()).audit(now - HOUR_MS, now + HOUR_MS)
+    assert [report[key] for key in ("inputs", "dead_lettered", "twice", "complete")] == [50, 50, 0, True]
+    # What one has lost is not made good by the other's letter.
+    one.feed(50, 10)
+    worker = RekeyWorker(other, Stop())
+    worker.run(until_eof=True)
+    commit(one, {0: 30, 1: 30})
+    report = audit(one)
+    assert (report["dead_lettered"], report["lost"], report["complete"]) == (10, 8, False)
+
+
+@pytest.mark.kafka
+def test_dead_letters_of_before_groups_were_named_count(place):
+    from confluent_kafka import Producer
+
+    one = place(delivery="exactly_once")
+    one.feed(0, 20)
+    one.run()
+    letter = one.messages("dead_letters")[0]
+    producer = Producer({"bootstrap.servers": one.servers})
+    headers = [(name, value) for name, value in letter.headers() if name != "group"]
+    producer.produce(f"{one.name}.dead_letters", letter.value(), letter.key(), headers=headers)
+    producer.flush(30)
+    assert audit(one)["twice"] == 1
+
+
 def feed_old(one, n, age_s):
     """`n` messages of every word in turn, with the Kafka timestamp of `age_s` ago."""
     from confluent_kafka import Producer

@@ -14,6 +14,7 @@ from dgl_broker.outputs.records import candidate_record, in_sample, score_record
 SCORES, CANDIDATES, DEAD_LETTERS, DESC = "scores", "candidates", "dead_letters", "desc"
 # Kafka's own overhead of a record and its batch, and our headers: well under this many bytes.
 ENVELOPE_BYTES = 4096
+GROUP = "group"  # header of a dead letter: the consumer group that made it, since several may share the topic
 
 
 @dataclass(slots=True)
@@ -34,11 +35,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What is in force: stands in every record and header."""
+    """What is in force: stands in every record and header; `group_id` only with dead letters, None outside a stream."""
 
     survey: str
     bundle_id: str | None
     bundle_sha256: str | None
+    group_id: str | None = None
 
 
 class Publisher:
@@ -148,4 +150,6 @@ class Publisher:
             record = spill(record, self.spill_folder)
             value, key = form.encode(record), record["key"]
         headers = [*self._headers(record["message_id"], form.name), ("reason", record["reason"].encode())]
+        if self.provenance.group_id is not None:
+            headers.append((GROUP, self.provenance.group_id.encode()))
         return Output(DEAD_LETTERS, self.topics[DEAD_LETTERS], key, value, headers, record)

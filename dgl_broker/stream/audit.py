@@ -17,6 +17,7 @@ import numpy as np
 from dgl_broker.errors import InputUnavailable, PacketError
 from dgl_broker.observe.summary import AccountsDoNotBalance
 from dgl_broker.outputs.kept import time_text
+from dgl_broker.outputs.publish import GROUP
 from dgl_broker.scores import Outcome
 from dgl_broker.stream.batch import as_message, message_headers
 from dgl_broker.stream.failures import Failures
@@ -163,7 +164,9 @@ class Audit(LookingBack):
     def _note_score(self, schemas, window, message):
         record = read_record(message.value() or b"", schemas)
         place, offset = place_of_score(record)
-        bits = STATUS_BITS[record["status"]] | (PASSED if any(v["passed"] for v in record["verdicts"]) else 0)
+        # What is injected passes filters as others do, and is no candidate.
+        passed = not record.get("injected") and any(v["passed"] for v in record["verdicts"])
+        bits = STATUS_BITS[record["status"]] | (PASSED if passed else 0)
         if any(name == REPLAYED for name, _ in message_headers(message)):
             window.note(place, offset, bits | AGAIN)
         else:
@@ -173,6 +176,10 @@ class Audit(LookingBack):
         window.note(*place_of_score(read_record(message.value() or b"", schemas)), CANDIDATE)
 
     def _note_dead(self, schemas, window, message):
+        # `run`, `rekey` and filters of other groups may share the topic; letters of before there was this header are ours.
+        its_group = dict(message_headers(message)).get(GROUP)
+        if its_group is not None and its_group != self.settings.group_id.encode():
+            return
         record = read_record(message.value() or b"", schemas)
         window.note((record["topic"], record["partition"]), record["offset"], DEAD, counts=True)
 

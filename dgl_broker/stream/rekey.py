@@ -91,11 +91,13 @@ class RekeyPublisher(Publisher):
     spill_folder : path
     limit_bytes : int
         Largest message that the broker takes on the topic of dead letters.
+    group_id : str, optional
+        Consumer group, for the header of dead letters.
     """
 
-    def __init__(self, survey, topics, spill_folder, limit_bytes):
+    def __init__(self, survey, topics, spill_folder, limit_bytes, group_id=None):
         forms = {DEAD_LETTERS: make_form("dead_letter", topics[DEAD_LETTERS])}
-        super().__init__(topics, forms, Provenance(survey, None, None), "none", None, spill_folder, limit_bytes)
+        super().__init__(topics, forms, Provenance(survey, None, None, group_id), "none", None, spill_folder, limit_bytes)
 
     def outputs(self, outcome):
         """All that is to be produced for one outcome, in a list."""
@@ -125,7 +127,7 @@ def make_publisher(settings):
     s = settings
     limit = largest_message(s.kafka, s.dead_letters_topic, s.service.timeout_s)
     topics = {WRITTEN: s.rekey.topic, DEAD_LETTERS: s.dead_letters_topic}
-    return RekeyPublisher(s.survey, topics, s.rekey.spill, limit)
+    return RekeyPublisher(s.survey, topics, s.rekey.spill, limit, s.group_id)
 
 
 class RekeyWorker(Worker):

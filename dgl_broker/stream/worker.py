@@ -204,7 +204,7 @@ class Worker:
         return Publisher(
             topics,
             forms,
-            Provenance(s.survey, scorer.bundle_id, scorer.bundle_sha256),
+            Provenance(s.survey, scorer.bundle_id, scorer.bundle_sha256, s.group_id),
             s.output.refused,
             s.published_programids,
             s.output.spill,
