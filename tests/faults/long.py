@@ -3,15 +3,32 @@
 Results go to `docs/reliability/`, what was said to `docs/reliability/long.log`, and the page is written from them.
 """
 
+import getpass
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # The log is kept, and tells nothing of where it was written.
-PLACES = ((f"{ROOT}/", ""), (str(ROOT), "."), (sys.prefix, "env"), (sys.base_prefix, "python"))
+TEMPORARY = tempfile.gettempdir()
+PLACES = (
+    (f"{ROOT}/", ""),
+    (str(ROOT), "."),
+    (f"{TEMPORARY}/pytest-of-{getpass.getuser()}", "tmp"),
+    (TEMPORARY, "tmp"),
+    (sys.prefix, "env"),
+    (sys.base_prefix, "python"),
+)
 FILES = ("test_members.py", "test_cluster.py", "test_services.py")
+
+
+def without_places(line):
+    """A line as the log keeps it."""
+    for place, name in PLACES:
+        line = line.replace(place, name)
+    return line
 
 
 def main(arguments):
@@ -24,9 +41,7 @@ def main(arguments):
         running = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in running.stdout:
             print(line, end="", flush=True)
-            for place, name in PLACES:
-                line = line.replace(place, name)
-            log.write(line)
+            log.write(without_places(line))
         code = running.wait()
     subprocess.run([sys.executable, str(ROOT / "docs/reliability.py")], check=True)
     return code

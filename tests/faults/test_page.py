@@ -1,12 +1,16 @@
 """The page of reliability says what the tests found, and no more."""
 
+import getpass
 import json
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from faults.count import Count
 from faults.ledger import BOTH, FAULTS, Result, as_json, record
+from faults.long import ROOT, without_places
 from faults.page import page, read_results, table
 from faults.test_cluster import CASES as CLUSTER
 from faults.test_members import FAULTS as MEMBERS
@@ -31,6 +35,13 @@ def test_results_on_the_page_kept_the_promises():
         assert fault in FAULTS and delivery in BOTH
         assert (one["lost"], one["differ"], one["extra_ids"]) == (0, 0, 0), one
         assert delivery == "at_least_once" or one["twice"] == 0, one
+
+
+def test_logs_tell_nothing_of_where_they_were_written():
+    folder = f"{tempfile.gettempdir()}/pytest-of-{getpass.getuser()}/pytest-3/try0"
+    assert without_places(f"{ROOT}/tests/a.py: PosixPath('{folder}')\n") == "tests/a.py: PosixPath('tmp/pytest-3/try0')\n"
+    for path in (DOCS / "reliability").glob("*.log"):
+        assert not re.search(r"pytest-of-|(?<![\w.])/(tmp|root|home|work|opt|usr)/", path.read_text()), path.name
 
 
 def test_a_fault_without_a_result_stands_as_not_run():
