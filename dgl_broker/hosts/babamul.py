@@ -20,8 +20,9 @@ from babamul import AlertConsumer, api
 from babamul.exceptions import APIAuthenticationError, APIError, APINotFoundError
 
 from dgl_broker.client import Client
-from dgl_broker.errors import ConfigError, PacketError, ServiceFailed
+from dgl_broker.errors import ConfigError, PacketError, ServiceFailed, StateError
 from dgl_broker.outputs.records import as_json
+from dgl_broker.selection.write_file import sync_folder
 from dgl_broker.stream.taking import commit, take
 from dgl_broker.surveys.boom import CUTOUTS, SURVEYS, packet_of_babamul, packet_of_boom
 from dgl_broker.wire import encode_packet
@@ -55,10 +56,10 @@ class Scoring:
     ----------
     service : dgl_broker.client.Client
     sink : callable
-        (list of dict), one a message in order: where it came from, `status`, `reason`, and the score `record` where there is
-        one. What it takes must be safe when it returns: the messages are committed then.
+        (list of dict), one a message in order: where it came from, `status`, `reason`, `error` (the same for people), and the
+        score `record` where there is one. What it takes must be safe when it returns: the messages are committed then.
     dead_letters : path, optional
-        Folder for the bytes of what cannot be read.
+        Folder for the bytes of what cannot be read, by us or by the service, each with its result as JSON beside it.
     stop : threading.Event, optional
         Cuts waiting short.
     """
@@ -74,7 +75,7 @@ class Scoring:
 
         Raises
         ------
-        ServiceFailed, ConfigError
+        ServiceFailed, ConfigError, StateError
             Before anything of the batch is handed on.
         """
         results, alerts = [None] * len(messages), {}
@@ -82,7 +83,7 @@ class Scoring:
             try:
                 alerts[n] = _decoded(message.value())
             except PacketError as error:
-                results[n] = self._dead(message, error)
+                results[n] = self._dead(message, error.reason, error.detail)
         stamps = self._cutouts(alerts.values())
         packets = {}
         for n, alert in alerts.items():
@@ -90,21 +91,32 @@ class Scoring:
                 packet = packet_of_boom(alert) if is_boom(alert) else packet_of_babamul(alert, stamps.get(alert.get("candid")))
                 packets.setdefault(packet.survey, {})[n] = encode_packet(packet)
             except PacketError as error:
-                results[n] = self._dead(messages[n], error)
+                results[n] = self._dead(messages[n], error.reason, error.detail)
         for survey, encoded in packets.items():
             for n, answer in zip(encoded, self.service.score(survey, encoded.values())):
+                if answer.status == "dead_lettered":
+                    results[n] = self._dead(messages[n], answer.reason, answer.error)
+                    continue
                 self.counts[answer.status] += 1
-                results[n] = _result(messages[n], answer.status, answer.reason, answer.record or None)
+                results[n] = _result(messages[n], answer.status, answer.reason, answer.error, answer.record or None)
+        if self.dead_letters is not None and any(one["status"] == "dead_lettered" for one in results):
+            sync_folder(self.dead_letters)  # names too, before the commit
         self.sink(results)
 
-    def _dead(self, message, error):
+    def _dead(self, message, reason, error):
+        """The result of a message that cannot be read; its bytes are kept, and why beside them."""
         self.counts["dead_lettered"] += 1
-        log.warning("%s: %s", _place(message), error)
+        log.warning("%s: %s: %s", _place(message), reason, error)
+        found = _result(message, "dead_lettered", reason, error, None)
         if self.dead_letters is not None:
-            self.dead_letters.mkdir(parents=True, exist_ok=True)
-            place = f"{message.topic()}.{message.partition()}.{message.offset()}.avro"
-            (self.dead_letters / place).write_bytes(message.value() or b"")
-        return _result(message, "dead_lettered", error.reason, None)
+            name = f"{message.topic()}.{message.partition()}.{message.offset()}"
+            try:
+                self.dead_letters.mkdir(parents=True, exist_ok=True)
+                _write(self.dead_letters / f"{name}.avro", message.value() or b"")
+                _write(self.dead_letters / f"{name}.json", as_json(found).encode())
+            except OSError as problem:
+                raise StateError(f"{self.dead_letters}: a dead letter cannot be kept: {problem.strerror}") from problem
+        return found
 
     def _cutouts(self, alerts):
         """candid -> {name: bytes} of those alerts that come without, from the API; what it does not have is left out."""
@@ -160,8 +172,16 @@ def _place(message):
     return f"{message.topic()}[{message.partition()}]@{message.offset()}"
 
 
-def _result(message, status, reason, record):
-    return {"from": _place(message), "status": status, "reason": reason, "record": record}
+def _result(message, status, reason, error, record):
+    return {"from": _place(message), "status": status, "reason": reason, "error": error, "record": record}
+
+
+def _write(path, content):
+    """A file on disk; written again where its batch comes again."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def json_lines(path):
