@@ -105,7 +105,7 @@ def lite_id(alert, survey):
     Raises
     ------
     PacketError
-        If there is none, or it came as a float, which may have lost digits.
+        If there is none, if it came as a float, which may have lost digits, or if no alert can have it.
     """
     inner = alert.get("alert_lite", alert) if isinstance(alert, dict) else {}
     places = {"ztf": [("candid",), ("candidate", "candid")], "lsst": [("diaSourceId",), ("diaSource", "diaSourceId")]}
@@ -116,6 +116,8 @@ def lite_id(alert, survey):
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < 2**63:
+                raise PacketError("bad_value", f"a lite message of {survey}: {value} is no id, expected 0 to 2**63 - 1")
             return value
     expected = " or ".join(".".join(place) for place in places[survey])
     raise PacketError("missing_field", f"a lite message of {survey} without an integer {expected}")
