@@ -13,6 +13,10 @@ def read_runs():
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((DOCS / "reliability").glob("fuzz*.json"))]
 
 
+def _commit(run):
+    return f"; commit {run['commit']}" if run.get("commit") else ""
+
+
 def sentence(run):
     """One run in words."""
     counts = ", ".join(f"{n:,} {status.replace('_', '-')}" for status, n in sorted(run["outcomes"].items(), reverse=True))
@@ -20,7 +24,7 @@ def sentence(run):
         f"- {run['date']}, decoder in {'Rust' if run['decoder'] == 'native' else 'Python'}: {run['packets']:,} packets "
         f"({counts}), {run['through_the_whole_scorer']:,} of them through the networks, {run['sane_packets_beside']:,} sane "
         f"ones beside; {run['failures']} did harm. {run['cpu_ms_a_packet']:.2f} ms of CPU a packet, making and judging "
-        f"included; the slowest batch {run['slowest_batch_cpu_s']:.1f} s. {run['machine']}."
+        f"included; the slowest batch {run['slowest_batch_cpu_s']:.1f} s. {run['machine']}{_commit(run)}."
     )
 
 

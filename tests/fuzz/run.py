@@ -12,6 +12,7 @@ import platform
 import random
 import resource
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -134,8 +135,18 @@ def summary(options, account, done, cpu_s, warm):
         "cpu_s": round(cpu_s, 1),
         "cpu_ms_a_packet": round(1000.0 * cpu_s / max(done, 1), 3),
         "machine": f"{_cpu()}, {os.cpu_count()} cores, one used; {platform.system()}, Python {platform.python_version()}",
+        "commit": _commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def _commit():
+    """What was tried: the checkout's commit, with a `+` where files were changed since; None where it is no checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _cpu():
