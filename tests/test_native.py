@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +217,23 @@ def test_patterns_leave_what_is_very_long_to_the_decoder_that_looks_at_the_clock
     with decoder_used("python"):
         found = PatternProgram.compile(schema, kept, Layout).read(payload, start, stop, 10, 10)
     assert found == (({"candidate": 5}, stop) if is_read else None)
+
+
+def test_patterns_of_schemas_that_are_forgotten_do_not_stay_in_memory(monkeypatch):
+    # `re` keeps 512 patterns by itself. Each schema's are its own: other fields are texts among numbers.
+    monkeypatch.setattr("dgl_broker.wire.pattern.program.MOST_KEPT", 2000)
+    kept, layouts = made.record("alert", last="long"), list(combinations(range(18), 2))
+    with decoder_used("python"):
+        tracemalloc.start()
+        try:
+            for texts in layouts:
+                fields = {f"f{k}": "string" if k in texts else "int" for k in range(18)}
+                schema = made.record("alert", **fields, last="long")
+                assert PatternProgram.compile(schema, kept, Layout).read(bytes(19), 0, 19, 9, 9) == ({"last": 0}, 19)
+            grown_mib = tracemalloc.get_traced_memory()[0] / 2**20
+        finally:
+            tracemalloc.stop()
+    assert len(layouts) > 150 and grown_mib < 1.0  # 2.5 without
 
 
 def test_no_patterns_are_made_of_a_schema_that_would_take_long():

@@ -69,6 +69,8 @@ def reduced(writer, ours, label, path=""):
         `missing_field` names the field that is not there, `wrong_type` the one of another kind.
     """
     if isinstance(writer, list):
+        if any(isinstance(branch, list) for branch in writer):  # Avro forbids it, and fastavro resolves no such type
+            raise PacketError("wrong_type", f"{label}: {path} is a union in a union")
         return [reduced(branch, ours, label, path) for branch in writer]
     kind = kind_of(writer)
     if kind == "null":

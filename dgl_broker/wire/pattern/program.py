@@ -21,6 +21,7 @@ from dgl_broker.wire.pattern.types import (
 )
 
 MOST_WORK = 10_000  # of making a schema's patterns: 0.2 s; those of surveys and brokers take some 0.05 s
+MOST_KEPT = 10 * MOST_WORK  # of patterns that `re` keeps besides those of the schemas in use: some 10 MiB
 MOST_SKIPPED = 10_000  # items of a block
 MOST_BYTES = 1_000_000  # of a record: a hostile one takes 0.25 s, without a look at the clock; real ones have 0.25 MB
 FLOAT, DOUBLE = struct.Struct("<f").unpack, struct.Struct("<d").unpack
@@ -74,7 +75,21 @@ class PatternProgram:
                 self._steps = _steps(*schema)
         except (Beyond, re.error, OverflowError):
             pass  # fastavro reads all that patterns cannot
+        finally:
+            _purge(work(schema[0]))
         return self._steps is not None
+
+
+_kept_by_re = 0
+
+
+def _purge(made):
+    """Empties the cache of `re` when patterns of so much work are in it: it would keep 512, long after ours are forgotten."""
+    global _kept_by_re
+    _kept_by_re += min(made, MOST_WORK)
+    if _kept_by_re >= MOST_KEPT:
+        re.purge()
+        _kept_by_re = 0
 
 
 def _steps(tree, kept, layout):

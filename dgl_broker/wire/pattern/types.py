@@ -26,7 +26,7 @@ def pattern(tree):
     Raises
     ------
     Beyond
-        Arrays, maps, unions and enums of more than 64 branches or symbols.
+        Arrays, maps, unions and enums of more than 64 branches or symbols, enums without any.
     """
     if isinstance(tree, list):
         return _either([pattern(branch) for branch in tree])
@@ -36,6 +36,8 @@ def pattern(tree):
     if name == "record":
         return b"".join(pattern(field["type"]) for field in tree["fields"])
     if name == "enum":
+        if not tree["symbols"]:  # `[]` would take what follows it into its class
+            raise Beyond(name)
         return b"[" + b"".join(_tag(n) for n in range(len(tree["symbols"]))) + b"]"
     if name in ("int", "long"):
         return NUMBER
@@ -65,13 +67,22 @@ def either_null(null, other):
 
 
 def nullable(tree):
-    """(place of null, the other type) of a union of two of which one is null; (None, type) of what is no union."""
+    """(place of null, the other type) of a union of two of which one is null; (None, type) of what is no union.
+
+    Raises
+    ------
+    Beyond
+        Other unions, and a union in a union, which Avro forbids and fastavro passes over.
+    """
     if not isinstance(tree, list):
         return None, tree
     if len(tree) != 2 or tree.count("null") != 1:
         raise Beyond("union")
     null = tree.index("null")
-    return null, tree[1 - null]
+    other = tree[1 - null]
+    if isinstance(other, list):
+        raise Beyond("union")
+    return null, other
 
 
 def _either(patterns):
