@@ -19,12 +19,11 @@ from hop import Stream
 from hop.models import AvroBlob, JSONBlob
 
 from dgl_broker.errors import PacketError, ServiceFailed
-from dgl_broker.hosts.reported import gcn_notice, read_report
+from dgl_broker.hosts.reported import gcn_notice, read_report, registry_of
 from dgl_broker.outputs.avro import load_schema
 from dgl_broker.reports.records import webhook_body
 from dgl_broker.settings import load_settings
 from dgl_broker.stream.taking import Taker
-from dgl_broker.wire import schema_source
 
 log = logging.getLogger(__name__)
 BATCH = 50
@@ -112,13 +111,6 @@ def run(taker, sender, stop, wait_s=1.0):
             taker.have(messages)
 
 
-def registry_of(settings):
-    """Source of the schemas that our outputs are registered with, or None."""
-    out = settings.output
-    password = out.registry_password.get_secret_value() if out.registry_password else None
-    return schema_source(out.registry, out.registry_user, password)
-
-
 def main(argv=None):
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -139,8 +131,11 @@ def main(argv=None):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings = load_settings(args.config)
+    out = settings.output
+    password = out.registry_password.get_secret_value() if out.registry_password else None
     taker = Taker({**settings.kafka, "isolation.level": "read_committed"}, args.group, [settings.reports_topic])
-    sender = Sender(args.to, args.form, not args.no_auth, args.page, args.test, registry_of(settings))
+    schemas = registry_of(out.registry, out.registry_user, password)
+    sender = Sender(args.to, args.form, not args.no_auth, args.page, args.test, schemas)
     try:
         run(taker, sender, stop)
     finally:

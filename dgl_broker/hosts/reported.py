@@ -3,6 +3,7 @@
 What people are told of is decided by `dgl-broker report` alone; here its reports are only read and put into others' forms.
 """
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 from dgl_broker.errors import ConfigError, PacketError
@@ -12,8 +13,10 @@ from dgl_broker.reports.records import webhook_text
 from dgl_broker.stream.failures import Failures
 from dgl_broker.stream.reading import RangeReader
 from dgl_broker.stream.stopping import Stop
+from dgl_broker.wire import schema_source
 from dgl_broker.wire.records import read_record
 
+log = logging.getLogger(__name__)
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 TRIES = 3
 STATES = ("new", "confirmed", "brighter")
@@ -42,7 +45,7 @@ def read_reports(kafka, topics, since=None, schemas=None, timeout_s=10.0):
     reports : list of dict
         With the fields of `schemas/report.avsc`; ids are integers.
     unreadable : int
-        Messages on the topics that are no reports of ours.
+        Messages on the topics that are no reports of ours; told in the log as well, with what is wrong with the last.
 
     Raises
     ------
@@ -62,12 +65,15 @@ def read_reports(kafka, topics, since=None, schemas=None, timeout_s=10.0):
             for message in reader.read(place, first, end):
                 try:
                     report = read_report(message.value(), schemas)
-                except PacketError:
+                except PacketError as error:
                     unreadable += 1
+                    problem = f"{message.topic()}[{message.partition()}]@{message.offset()}: {error}"
                     continue
                 found[report["message_id"]] = report
     finally:
         reader.close()
+    if unreadable:
+        log.warning("%d messages are no reports of ours, the last: %s", unreadable, problem)
     return sorted(found.values(), key=lambda r: r["published_ms"] or 0, reverse=True), unreadable
 
 
@@ -83,6 +89,19 @@ def read_report(value, schemas=None):
     if record.get("state") not in STATES or not record.get("message_id"):
         raise PacketError("unknown_schema", "a record, but no report")
     return record
+
+
+def registry_of(registry, user=None, password=None):
+    """Source of the schemas that framed reports are registered with, or None where there is no registry.
+
+    Parameters
+    ----------
+    registry : str or None
+        As `output.registry` of the filter and of `dgl-broker report` has it.
+    user, password : str, optional
+        Its login.
+    """
+    return schema_source(registry or None, user or None, password or None)
 
 
 def utc_of(mjd_tai):

@@ -5,14 +5,16 @@ SkyPortal is not a package that one installs beside ours, so nothing of it is im
 """
 
 import asyncio
+import logging
 import math
 
 from dgl_broker.client import Client
 from dgl_broker.errors import PacketError
-from dgl_broker.hosts.reported import read_report, read_reports
+from dgl_broker.hosts.reported import read_report, read_reports, registry_of
 from dgl_broker.photometry import MJD_OF_JD
 from dgl_broker.stream.taking import Taker
 
+log = logging.getLogger(__name__)
 SURVEYS = {"ztf": "ZTF", "lsst": "LSST"}
 RADIUS_ARCSEC = 2.0
 MOST = 1000
@@ -27,6 +29,9 @@ FORM = {
         "topics": {"type": "array", "items": {"type": "string"}, "title": "Topics of reports", "default": ["dgl.lsst.reports"]},
         "kafka_username": {"type": "string", "title": "Kafka user name (optional, SCRAM-SHA-512)"},
         "kafka_password": {"type": "string", "title": "Kafka password"},
+        "registry": {"type": "string", "title": "Schema registry of the reports (where output.registry is set)"},
+        "registry_username": {"type": "string", "title": "Its user name (optional)"},
+        "registry_password": {"type": "string", "title": "Its password"},
         "group_id": {"type": "string", "title": "Consumer group of the ingestion", "default": "skyportal-deepgravilens"},
     },
 }
@@ -50,7 +55,7 @@ def provider(base, save=None):
         surveys = list(SURVEYS.values())
         filter_kind = "none"
         form_json_schema_config = FORM
-        ui_json_schema = {"token": {"ui:widget": "password"}, "kafka_password": {"ui:widget": "password"}}
+        ui_json_schema = {name: {"ui:widget": "password"} for name in ("token", "kafka_password", "registry_password")}
         parallel_ingestion = True  # a consumer group
 
         @staticmethod
@@ -65,7 +70,8 @@ def provider(base, save=None):
             """Reports, the newest first: of one object (`objectId`), of one alert (`candid`), or around a place (`ra`, `dec`,
             `radius` in arcsec); all that their topics keep where nothing is asked for.
             """
-            found, _ = read_reports(kafka_of(broker), broker.altdata["topics"])
+            schemas = schemas_of(broker)
+            found, _ = read_reports(kafka_of(broker), broker.altdata["topics"], schemas=schemas)  # which logs what it cannot
             return [as_alert(one) for one in found if _is_asked_for(one, kwargs)]
 
         @staticmethod
@@ -86,22 +92,26 @@ def provider(base, save=None):
         async def run_ingestion(broker, session=None, stop=None, max_messages=None, **kwargs):
             """Makes a candidate of each report, and commits a batch once its candidates are saved; gives their number.
 
-            What `save` raises ends it, with the batch uncommitted: SkyPortal knows a candidate that it has by its alert.
+            What `save` raises ends it, with the batch uncommitted: SkyPortal knows a candidate that it has by its alert. What
+            is no report of ours is committed as well, and logged with its count.
             """
             kafka = {**kafka_of(broker), "isolation.level": "read_committed"}
             taker = Taker(
                 kafka, broker.altdata.get("group_id", FORM["properties"]["group_id"]["default"]), broker.altdata["topics"]
             )
-            count = 0
+            count, unreadable, schemas = 0, 0, schemas_of(broker)
             try:
                 while not (stop is not None and stop.is_set()) and (max_messages is None or count < max_messages):
                     at_most = BATCH if max_messages is None else min(BATCH, max_messages - count)
                     messages = await asyncio.to_thread(taker.take, at_most, WAIT_S)
                     for message in messages:
                         try:
-                            report = read_report(message.value())
-                        except PacketError:
-                            continue  # not ours, and nothing to save
+                            report = await asyncio.to_thread(read_report, message.value(), schemas)
+                        except PacketError as error:
+                            unreadable += 1
+                            place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+                            log.warning("%s: not a report of ours, %d so far: %s", place, unreadable, error)
+                            continue
                         survey = SURVEYS[report["survey"]]
                         await save(broker, as_alert(report), survey, report["alert_id"], annotations_of(report))
                         count += 1
@@ -156,6 +166,12 @@ def kafka_of(broker):
             "sasl.password": altdata.get("kafka_password", ""),
         }
     return kafka
+
+
+def schemas_of(broker):
+    """Source of the schemas of framed reports from a broker's `altdata`, or None."""
+    altdata = broker.altdata
+    return registry_of(altdata.get("registry"), altdata.get("registry_username"), altdata.get("registry_password"))
 
 
 def _is_asked_for(report, asked):

@@ -1,9 +1,16 @@
 """Reports as `dgl-broker report` makes them, by its own ledger, from candidates."""
 
+import contextlib
+
+from confluent_kafka import Producer
+from kafka.registry import Registry
+
 from dgl_broker.outputs.avro import load_schema, make_form
+from dgl_broker.outputs.registry import OutputRegistry
 from dgl_broker.reports import Ledger, Rules
 from dgl_broker.reports.ledger import REPORTED
 from dgl_broker.reports.records import report_record
+from dgl_broker.stream.embedded import EmbeddedKafka
 
 # 2026-11-22T06:00:00 UTC is JD 2461366.75 by the Julian day's own formula (Meeus, ch. 7), MJD 61366.25; TAI is 37 s ahead.
 UTC_06 = "2026-11-22T06:00:00.000Z"
@@ -51,6 +58,25 @@ def reports(candidates, survey="lsst", published_ms=1_795_378_640_000):
     return found
 
 
-def encode(report):
-    """A report as its topic has it."""
-    return make_form("report", "t").encode(report)
+def encode(report, registry=None):
+    """A report as its topic has it; framed, where there is a registry."""
+    return make_form("report", "t", registry).encode(report)
+
+
+@contextlib.contextmanager
+def framed(topic, made):
+    """A Kafka whose topic has these reports framed, as `output.registry` makes them: its address, and a registry that asks the
+    user `reader` for the password `secret`.
+    """
+    registry = Registry(user="reader", password="secret")
+    try:
+        with EmbeddedKafka() as cluster:
+            cluster.create_topic(topic, 1)
+            producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
+            writer = OutputRegistry(registry.url, "reader", "secret")
+            for one in made:
+                producer.produce(topic, encode(one, writer))
+            producer.flush(10)
+            yield cluster.bootstrap_servers, registry.url
+    finally:
+        registry.close()

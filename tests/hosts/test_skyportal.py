@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from measured import Clock, keep_sent
 from recorded import record, refused
-from reports_made import BIG, candidate, encode, reports
+from reports_made import BIG, candidate, encode, framed, reports
 from scripted import serving
 
 pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed here")
@@ -170,6 +170,29 @@ def test_each_report_becomes_a_candidate_and_is_committed_after_that(broker, mon
     stop = threading.Event()
     stop.set()
     assert asyncio.run(made.run_ingestion(broker, stop=stop)) == 0
+
+
+def test_framed_reports_are_read_with_their_registry(broker, monkeypatch, caplog):
+    monkeypatch.setattr(host, "WAIT_S", 0.2)
+    saved, stop = [], threading.Event()
+
+    async def save(*args):
+        saved.append(args[3])
+
+    made = host.provider(BASE, save)
+    with framed(TOPIC, reports([candidate(FIRST, BIG), candidate(SECOND, BIG + 1)])) as (servers, url):
+        broker.altdata["kafka_servers"] = servers
+        assert made.query_alerts(broker, None) == []
+        assert "2 messages are no reports of ours" in caplog.text
+        told = threading.Timer(60.0, stop.set)
+        monkeypatch.setattr(host.log, "warning", lambda *args: stop.set() if args[2] == 2 else None)
+        told.start()
+        assert asyncio.run(made.run_ingestion(broker, stop=stop)) == 0 and told.is_alive()  # counted, and said
+        told.cancel()
+        broker.altdata |= {"registry": url, "registry_username": "reader", "registry_password": "secret", "group_id": "anew"}
+        assert [one["candid"] for one in made.query_alerts(broker, None)] == [str(BIG + 1), str(BIG)]
+        assert asyncio.run(made.run_ingestion(broker, max_messages=2)) == 2
+    assert saved == [BIG, BIG + 1]
 
 
 def test_time_that_an_answer_takes(broker):

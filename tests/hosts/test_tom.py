@@ -5,7 +5,7 @@ import os
 import pytest
 from measured import Clock, keep_sent
 from recorded import found, record, refused
-from reports_made import BIG, MJD_TAI_06, candidate, encode, reports
+from reports_made import BIG, MJD_TAI_06, candidate, encode, framed, reports
 from scripted import serving
 
 pytest.importorskip("tom_alerts", reason="tomtoolkit is not installed here: tox -e host-tom")
@@ -216,6 +216,19 @@ def test_data_service_says_what_is_wrong(page, place):
         shown = page.post(reverse("tom_dataservices:create"), {"data_service": NAME}, follow=True)
         assert "kafka" in shown.context["query_feedback"]
     assert service(query_parameters={}).query_reduced_data(Target(name="ZTF-nobody")) == {"deepgravilens": []}
+
+
+def test_framed_reports_are_read_with_their_registry(tom, caplog):
+    with framed(TOPIC, reports([candidate(FIRST, BIG)])) as (servers, url):
+        place = {"kafka": {"bootstrap.servers": servers}, "topics": [TOPIC]}
+        login = {"registry": url, "registry_user": "reader", "registry_password": "secret"}
+        with override_settings(DATA_SERVICES={NAME: {**place, **login}}, BROKERS={NAME: {**place, **login}}):
+            assert [one["name"] for one in get_data_service_class(NAME)().query_targets({})] == [FIRST]
+            assert [one["object_id"] for one in get_service_class(NAME)().fetch_alerts({})] == [FIRST]
+        assert "no reports of ours" not in caplog.text
+        with override_settings(DATA_SERVICES={NAME: place}):
+            assert get_data_service_class(NAME)().query_targets({}) == []
+        assert "1 messages are no reports of ours" in caplog.text and "no registry" in caplog.text
 
 
 def test_time_that_an_answer_takes(tom, place):

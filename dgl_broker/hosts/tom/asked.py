@@ -6,7 +6,7 @@ from django import forms
 from tom_dataproducts.models import ReducedDatum
 
 from dgl_broker.client import Client
-from dgl_broker.hosts.reported import STATES, link, read_reports, utc_of
+from dgl_broker.hosts.reported import STATES, link, read_reports, registry_of, utc_of
 
 NAME = "DeepGraviLens"
 DATA_TYPE = "deepgravilens"
@@ -32,15 +32,16 @@ def find_reports(parameters, place):
     parameters : dict
         Values of `ReportFields`.
     place : dict
-        `kafka` (librdkafka's keys) and `topics`.
+        `kafka` (librdkafka's keys) and `topics`; `registry`, `registry_user` and `registry_password` where reports are framed.
 
     Raises
     ------
-    ServiceFailed, InputUnavailable
+    ServiceFailed, InputUnavailable, ConfigError
     """
     days, least, states = parameters.get("days"), parameters.get("min_log_odds"), parameters.get("states")
     since = None if days is None else datetime.now(UTC) - timedelta(days=days)
-    found, _ = read_reports(place["kafka"], place["topics"], since)
+    schemas = registry_of(place.get("registry"), place.get("registry_user"), place.get("registry_password"))
+    found, _ = read_reports(place["kafka"], place["topics"], since, schemas)  # it has logged what it could not read
     newest = {}
     for one in found:
         if parameters.get("survey") and one["survey"] != parameters["survey"]:
