@@ -96,7 +96,9 @@ def compared(lines):
         worst = one["largest_difference"]
         differ = "equal to the bit" if worst == 0 else f"largest difference {worst:.1g}"
         if worst is not None and worst > 1e-3:
-            differ = f"median {one['median_difference']:.2f}, largest {worst:.1f}"
+            differ = f"median {one['median_difference']:.2f}, 9 of 10 below {one['nine_of_ten_below']:.2f}, largest {worst:.1f}"
+        if one.get("rank_correlation") is not None:
+            differ += f", of a spread of {one['spread']:.1f}; rank correlation {one['rank_correlation']:.3f}"
         more = f"; {one['host_only']} the stream refuses" if one["host_only"] else ""
         said.append(f"{SURVEYS[survey]} {one['both']} of {one['stream']}, {differ}{more}")
     return "; ".join(said)

@@ -27,10 +27,12 @@ def main_python():
 
 
 class Stage:
-    """A running `stage.py`: `url` of the service, `kafka`, and `published`, survey -> {alert id: record}."""
+    """A running `stage.py`: `url` of the service, `kafka`, `schemas` (folder of Rubin's), and `published`, survey ->
+    {alert id: record}.
+    """
 
     def __init__(self, told):
-        self.url, self.kafka = told["url"], told["kafka"]
+        self.url, self.kafka, self.schemas = told["url"], told["kafka"], told["schemas"]
         self.published = {s: {int(r["alert_id"]): r for r in found} for s, found in told["published"].items()}
 
 

@@ -35,6 +35,7 @@ def main(out, files):
             told = {
                 "url": service.url,
                 "kafka": cluster.bootstrap_servers,
+                "schemas": str(_schemas()),
                 "published": {s: [api_record(r) for r in found] for s, found in records.items()},
             }
             Path(out).write_text(json.dumps(told))

@@ -219,5 +219,5 @@ def test_probabilities_are_those_of_the_stream(topics, stage, alert_files, surve
         assert said == pytest.approx({name: wanted[alert_id][f"p_{name}"] for name in alerce.CLASSES}, abs=1e-6)
         assert output["log_odds"] == pytest.approx(wanted[alert_id]["log_odds"], abs=1e-4)
         assert bool(output["passed"]) == wanted[alert_id]["verdicts"][0]["passed"]
-    odds = {i: o["log_odds"] for i, o in found.items()}
-    keep("alerce", survey, {i: r["log_odds"] for i, r in wanted.items()}, odds, packets=len(files), batch_s=round(took_s, 1))
+    odds, stream = {i: o["log_odds"] for i, o in found.items()}, {i: r["log_odds"] for i, r in wanted.items()}
+    keep("alerce", survey, wanted.values(), stream, odds, packets=len(files), batch_s=round(took_s, 1))

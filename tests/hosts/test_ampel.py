@@ -225,7 +225,7 @@ def test_unit_gives_every_score_of_the_stream(context, stage):
             result = t2.process(state(), [ztf_point(alert_id, 2460000.5)])
         found_[alert_id] = result.body["log_odds"]
     assert found_ == wanted and wanted
-    keep("ampel", "ztf", wanted, found_, clock)
+    keep("ampel", "ztf", stage.published["ztf"].values(), wanted, found_, clock)
 
 
 def _night_files(alert_files):

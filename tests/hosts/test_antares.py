@@ -158,4 +158,4 @@ def test_tags_and_scores_are_those_of_the_stream(stage, ask, monkeypatch):
     wanted = {i: r["log_odds"] for i, r in published.items()}
     assert found_ == wanted
     assert tagged == {i for i, r in published.items() if r["verdicts"][0]["passed"]} and tagged
-    keep("antares", "ztf", wanted, found_, clock)
+    keep("antares", "ztf", published.values(), wanted, found_, clock)

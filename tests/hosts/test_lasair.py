@@ -218,7 +218,8 @@ def test_annotations_are_those_of_the_stream(stage, place):
     said = {one["objectId"]: (one["classification"], json.loads(one["classdict"])["log_odds"]) for one in here.annotations}
     wanted = {i: (CANDIDATE if r["verdicts"][0]["passed"] else NO_CANDIDATE, r["log_odds"]) for i, r in newest.items()}
     assert said == wanted and len({c for c, _ in said.values()}) == 2
-    keep("lasair", "ztf", {i: odds for i, (_, odds) in wanted.items()}, {i: odds for i, (_, odds) in said.items()}, clock)
+    stream, odds = ({i: odds for i, (_, odds) in one.items()} for one in (wanted, said))
+    keep("lasair", "ztf", newest.values(), stream, odds, clock)
 
 
 @pytest.mark.parametrize("killed", [False, True])

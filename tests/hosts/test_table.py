@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dgl_broker.model.card import CARD, bundle_sha256, default_bundle
+
 HERE = Path(__file__).parents[2] / "docs/hosts"
 
 
@@ -20,6 +22,13 @@ def table():
 def test_page_is_the_one_of_what_was_measured(table):
     text = (HERE / "index.md").read_text()
     assert table.page(text, json.loads((HERE / "measured.json").read_text())) == text
+
+
+def test_figures_are_of_the_bundles_that_ship():
+    """A bundle that changes makes the table stale: measure again, `tox run -m hosts`."""
+    shipped = {survey: bundle_sha256(json.loads((default_bundle(survey) / CARD).read_text())) for survey in ("ztf", "lsst")}
+    compared = [one for one in json.loads((HERE / "measured.json").read_text())["hosts"] if "survey" in one]
+    assert compared and [one for one in compared if one.get("bundle_sha256") != shipped[one["survey"]]] == []
 
 
 def test_every_page_of_a_host_stands_in_the_table(table):
