@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -39,20 +40,30 @@ def main(argv=None):
         parser.error(f"--rounds {options.rounds}, expected 1 or more")
     if options.quick:
         options.rounds = min(options.rounds, 2)
+    failed = []
     for name in options.names or BENCHMARKS:
         module = import_module(f"benchmarks.{name}")
         print(f"\n{module.TITLE}", flush=True)
-        start, measures, not_run = time.monotonic(), [], None
+        start, measures, not_run = time.monotonic(), [], "interrupted"
         try:
             for measure in module.run(options):
                 print(report.text(measure), flush=True)
                 measures.append(measure)
+            not_run = None
         except report.NotRun as error:
             not_run = str(error)
             print(f"\n  not run: {not_run}")
-        seconds = time.monotonic() - start
-        print(f"  -> {report.write(name, module.TITLE, measures, options, seconds, not_run)} after {seconds:.0f} s", flush=True)
-    return 0
+        except Exception as error:  # noqa: BLE001 - the next ones have their own numbers
+            traceback.print_exc()
+            failed.append(name)
+            not_run = f"failed after {len(measures)} of its measures: {type(error).__name__}: {str(error)[:200]}"
+        finally:
+            seconds = time.monotonic() - start
+            path = report.write(name, module.TITLE, measures, options, seconds, not_run)
+            print(f"  -> {path} after {seconds:.0f} s", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

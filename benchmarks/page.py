@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.report import met, shown
 
 BEGIN, END = "<!-- begin: written by docs/performance.py -->", "<!-- end -->"
@@ -80,6 +81,13 @@ def provenance(results):
     return lines or ["No results yet."]
 
 
+def not_measured(results):
+    """Lines that name each benchmark of which there is no result; none where all have one."""
+    there = {one["benchmark"] for one in results}
+    missing = [name for name in BENCHMARKS if name not in there]
+    return ["", "### Not measured yet", "", *(f"- {name}: not measured yet" for name in missing)] if missing else []
+
+
 def page(text, results):
     """`text` of the page with its tables from these results."""
     before, _, rest = text.partition(BEGIN)
@@ -95,6 +103,7 @@ def page(text, results):
         "",
         "## All that was measured",
         *tables(results),
+        *not_measured(results),
     ]
     return before + "\n".join([BEGIN, *parts, "", END]) + after
 

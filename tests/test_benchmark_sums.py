@@ -53,6 +53,13 @@ def test_sums_are_those_that_the_figures_give(results):
     assert rows["memory of Redis for companions of 10 million objects"] == "50 GB"
 
 
+def test_what_was_not_measured_has_a_dash_in_each_row(results):
+    full, empty = sums.sums({r["benchmark"]: r for r in results}), sums.sums({})
+    assert [line.split("|")[1] for line in empty] == [line.split("|")[1] for line in full] and len(empty) == 2 + 10
+    assert all(line.split("|")[2].strip() == "-" and "not measured yet" in line for line in empty[2:])
+    assert "Benchmarks 10 (members) and 11 (archives) are not measured yet." in sums.section([])
+
+
 def test_a_page_is_written_between_its_marks_and_the_same_again(results):
     text = sums.page(f"# Scaling\n\nbefore\n\n{sums.BEGIN}\nold\n{sums.END}\nafter\n", results)
     assert text.startswith("# Scaling\n\nbefore\n") and text.endswith("after\n") and "old" not in text

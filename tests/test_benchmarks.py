@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,6 +115,28 @@ def test_page_says_of_each_goal_whether_it_was_met(found, verdict, tmp_path):
     assert text.startswith("# Performance\n\nbefore\n") and text.endswith(page.END + "\nafter\n")
     assert text == page.page(text, page.read_results(tmp_path))
     assert ("missed" if found < 10 else "met") in report.text(made(found))
+
+
+def test_page_names_what_is_not_measured(tmp_path):
+    options = type("Options", (), {"out": tmp_path, "rounds": 2, "quick": False, "alerts": "real"})
+    report.write("decode", "1. Decoding", [made(12.0)], options, 30.0)
+    lines = page.page(page.BEGIN + page.END, page.read_results(tmp_path)).splitlines()
+    missing = [line for line in lines if line.endswith(": not measured yet")]
+    assert missing == [f"- {name}: not measured yet" for name in command.BENCHMARKS if name != "decode"]
+
+
+def test_what_fails_leaves_what_it_measured_and_the_next_goes_on(monkeypatch, tmp_path, capsys):
+    def fails(options):
+        yield made(12.0)
+        raise RuntimeError("the stream stopped")
+
+    ways = {"decode": fails, "svm": lambda options: [made(8.0)]}
+    modules = {f"benchmarks.{name}": SimpleNamespace(TITLE=f"1. {name}", run=way) for name, way in ways.items()}
+    monkeypatch.setattr(command, "import_module", modules.__getitem__)
+    assert command.main(["decode", "svm", "--out", str(tmp_path)]) == 1
+    failed, good = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ways)
+    assert len(failed["measures"]) == 1 and failed["not_run"].endswith("RuntimeError: the stream stopped")
+    assert len(good["measures"]) == 1 and good["not_run"] is None and "failed: decode" in capsys.readouterr().err
 
 
 def test_committed_page_has_the_committed_results():
