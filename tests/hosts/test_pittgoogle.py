@@ -131,6 +131,14 @@ def test_lite_messages_are_looked_up_by_their_exact_id(module, pubsub):
     assert statuses == ["scored", "dead_lettered", "dead_lettered", "dead_lettered"]
 
 
+def test_lite_message_of_a_published_refusal_is_answered_at_once(module, pubsub):
+    """As with `output.refused: all`."""
+    made = module({"GET /v1/scores/*": [found(refused(reason="precut"))]})
+    assert made.handle(envelope(json.dumps({"candid": BIG}).encode(), 1.0)) == ("", 204)
+    ((_, _, attributes),) = pubsub.published
+    assert (attributes["deepgravilens_status"], attributes["deepgravilens_reason"]) == ("refused", "precut")
+
+
 def test_lite_message_without_a_score_comes_again_until_none_can_come(module, pubsub):
     lite = json.dumps({"candid": BIG}).encode()
     made = module({"GET /v1/scores/*": [UNKNOWN, unknown(behind_s=None), unknown(behind_s=900.0), UNKNOWN]})
