@@ -77,6 +77,39 @@ def wait_for_members(server, group, n, processes, n_partitions=PARTITIONS):
         time.sleep(0.1)
 
 
+def drain_by_offsets(server, run, arrival, processes):
+    """`Drained` of one arrival of which not every message has an output: through when the group has committed all of them.
+
+    It has no latencies, and `lost` is 0: what is committed cannot be told from what was lost by its outputs.
+    """
+    memory = Memory([one.process.pid for one in processes])
+    memory.start()
+    before, began = server.cpu_s(), arrival.arrive()
+    ended = wait_until_committed(server, run, processes)
+    spent, peaks = None if before is None else server.cpu_s() - before, memory.stop()
+    found = read_outputs(server, run)
+    places = [place for place, _, _ in found]
+    return Drained(
+        n=arrival.n,
+        seconds=ended - began,
+        latency_s=np.empty(0),
+        came_with=np.empty(0, int),
+        lost=0,
+        twice=len(places) - len(set(places)),
+        broker_cpu_s=spent,
+        peak_mib=peaks,
+        scored=sum(is_scored for _, _, is_scored in found),
+        waiting=[0],
+    )
+
+
+def require_all(run, n, places):
+    """Raises where a message has no outcome: `places` of outcomes in the input, of `n` messages."""
+    there = len(set(places))
+    if there != n:
+        raise RuntimeError(f"{run.topic}: {n - there} of {n} messages have no outcome")
+
+
 def drain(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
     """Let messages arrive, one `Arrival` after another, and wait until the outcome of each is acknowledged.
 
@@ -163,8 +196,8 @@ def wait_until_written(server, run, n, processes):
         outputs.close()
 
 
-def wait_until_committed(server, run):
-    """Until a group has committed all that its topic holds, but for the markers of transactions."""
+def wait_until_committed(server, run, processes=()):
+    """Until a group has committed all that its topic holds, but for the markers of transactions; the moment [s since 1970]."""
     consumer = Consumer({"bootstrap.servers": server.servers, "group.id": run.group})
     places = [TopicPartition(run.topic, p) for p in consumer.list_topics(run.topic, timeout=10).topics[run.topic].partitions]
     deadline = time.monotonic() + PATIENCE_S
@@ -173,10 +206,11 @@ def wait_until_committed(server, run):
             held = {one.partition: one.offset for one in consumer.committed(places, timeout=10)}
             left = [consumer.get_watermark_offsets(place, timeout=10)[1] - held[place.partition] for place in places]
             if max(left) <= 1:
-                return
+                return time.time()
+            _require_alive(processes)
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{run.topic}: {sum(left)} not committed after {PATIENCE_S:g} s")
-            time.sleep(0.5)
+            time.sleep(0.05)
     finally:
         consumer.close()
 
@@ -191,6 +225,7 @@ def _drained(server, run, marks, total, spent, peaks, ready_s):
     """What outputs tell: their places in the input, and the broker's time of each."""
     found = read_outputs(server, run)
     places, moments = [place for place, _, _ in found], [moment for _, moment, _ in found]
+    require_all(run, total, places)
     unique = len(set(places))
     came_with = _arrivals_of(places, marks)
     return Drained(

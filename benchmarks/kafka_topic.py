@@ -122,8 +122,11 @@ class Arrival:
         return now
 
 
-def config(folder, server, topic, survey, bundle="default", filters=None, schemas=None, more=None):
-    """The `Run` of a configuration that reads a topic; its outputs carry the time at which the broker had them."""
+def config(folder, server, topic, survey, bundle="default", filters=None, schemas=None, more=None, refused="all"):
+    """The `Run` of a configuration that reads a topic; its outputs carry the time at which the broker had them.
+
+    Every message has an output, by which it is accounted for, unless `refused` is `scorable`, as the filter is shipped.
+    """
     group = f"{topic}-{uuid.uuid4().hex[:6]}"
     scores = server.fresh("scores", 2, message_timestamp_type="LogAppendTime")
     letters = server.fresh("letters", 1, message_timestamp_type="LogAppendTime")
@@ -136,7 +139,7 @@ def config(folder, server, topic, survey, bundle="default", filters=None, schema
             "scores": scores,
             "candidates": server.fresh("candidates", 1),
             "dead_letters": letters,
-            "refused": "all",
+            "refused": refused,
             "spill": str(folder / "spill"),
         },
         "status": str(folder / "status"),

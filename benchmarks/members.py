@@ -105,6 +105,7 @@ def _changing(server, folder, mix, values, n):
         draining.stop(members)
         _delete(server, topic, run_of_it)
     places = [place for place, _, _ in found]
+    draining.require_all(run_of_it, n, places)
     notes = {
         "what happened": "; ".join(told),
         "lost": n - len(set(places)),

@@ -96,6 +96,7 @@ def _measured(mix, server, run_of_it, memory, n, seconds, kept):
             arrived.append(record.get("arrived_ms") or message.timestamp()[1])
             acknowledged.append(message.timestamp()[1])
             used += bool(record.get("companion_alert_ids"))
+    draining.require_all(run_of_it, n, places)
     arrived, latency = np.array(arrived) / 1000.0, (np.array(acknowledged) - np.array(arrived)) / 1000.0
     edges = np.linspace(arrived.min(), arrived.max() + 1e-3, QUARTERS + 1)
     parts = [latency[(arrived >= a) & (arrived < b)] for a, b in zip(edges, edges[1:])]

@@ -80,7 +80,7 @@ def _in_a_row(mix, found, memory, n_visits, rhythm_s):
         "p99, last visit over second": [per_visit[-1] / per_visit[1]] * 3,
         "memory, last visit over second": [held[-1] / held[1]] * 3,
     }
-    goals = {"memory, last visit over second": at_most(1.05)}
+    goals = {"p99, last visit over second": at_most(1.10), "memory, last visit over second": at_most(1.05)}
     notes = _notes(found) | {
         "rhythm": f"{n_visits} visits of {found.n // n_visits} alerts, every {rhythm_s:g} s",
         "waiting when a visit came": ", ".join(map(str, found.waiting)),

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import draining, survey  # noqa: E402
+from benchmarks import draining, end_to_end, report, survey  # noqa: E402
 from benchmarks.alerts import LSST_ID, mixes, official_schemas  # noqa: E402
 from benchmarks.kafka_topic import Arrival, Kafka  # noqa: E402
 from benchmarks.processes import Memory, descendants, resident_mib  # noqa: E402
@@ -48,6 +48,20 @@ def test_each_output_is_of_the_arrival_that_its_message_came_with():
     found = draining._arrivals_of([places[k] for k in shuffled], marks)
     expected = np.array(([0] * 8 + [1] * 8 + [2] * 4) * 2)[shuffled]
     assert (found == expected).all()
+
+
+def test_a_message_without_an_outcome_is_an_error():
+    run = SimpleNamespace(topic="t")
+    draining.require_all(run, 2, [("t[0]", 0), ("t[0]", 1), ("t[0]", 1)])
+    with pytest.raises(RuntimeError, match="t: 1 of 3 messages have no outcome"):
+        draining.require_all(run, 3, [("t[0]", 0), ("t[0]", 1), ("t[0]", 1)])
+
+
+def test_memory_of_a_worker_in_a_stream_has_its_goal():
+    drained = {f"{name}: 1 process": [SimpleNamespace(peak_mib=[814.0, 1.0])] for name in end_to_end.MEMORY_GOAL_MIB}
+    found = end_to_end._memory(SimpleNamespace(title="LSST"), drained)
+    verdicts = {name: report.met(goal, found.ways[name][1]) for name, goal in found.goals.items()}
+    assert verdicts == {"default bundle, most": False, "paper width, most": True}
 
 
 def test_memory_is_that_of_processes_and_what_they_started():
