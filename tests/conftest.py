@@ -1,5 +1,6 @@
 """What tests share: the folder of collected alerts, Apache Kafka, and a Kafka in the process."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,6 +12,15 @@ def pytest_report_header():
     from dgl_broker.native import decoder_name
 
     return f"decoder: {decoder_name()}"
+
+
+@pytest.fixture(autouse=True)
+def logs_for_pytest():
+    """What a command left: it sends the log to a handler of its own and past pytest's, where no later test would see it."""
+    for name in ("dgl_broker", "librdkafka"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(params=["python", "native"])

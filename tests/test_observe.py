@@ -264,12 +264,7 @@ def test_host_that_is_not_ours_is_a_state_error():
 
 @pytest.fixture
 def logger():
-    made = logging.getLogger("dgl_broker.test")
-    yield made
-    for name in ("dgl_broker", "librdkafka"):
-        logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = True
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    return logging.getLogger("dgl_broker.test")
 
 
 @pytest.mark.parametrize("style", ["text", "json"])

@@ -76,7 +76,7 @@ def framed(topic, made):
             writer = OutputRegistry(registry.url, "reader", "secret")
             for one in made:
                 producer.produce(topic, encode(one, writer))
-            producer.flush(10)
+            assert producer.flush(60) == 0
             yield cluster.bootstrap_servers, registry.url
     finally:
         registry.close()
