@@ -26,8 +26,8 @@ def run(options):
             yield _measured(f"{survey.upper()}, {name}, {torch.cuda.get_device_name()}", bundle, options)
 
 
-def _measured(title, bundle, options):
-    ensembles = {precision: Ensemble(bundle, "cuda", precision=precision) for precision in PRECISIONS}
+def _measured(title, bundle, options, device="cuda"):
+    ensembles = {precision: Ensemble(bundle, device, precision=precision) for precision in PRECISIONS}
     sizes = BATCHES[:2] if options.quick else BATCHES
     ways, ratios, notes = {}, {}, {}
     for n in sizes:
@@ -42,6 +42,7 @@ def _measured(title, bundle, options):
             ways[f"{precision}, {n} at a time"] = spread(rates[precision])
         ratios[f"half precision over single, {n} at a time"] = spread(rates["float16"] / rates["float32"])
     for precision, ensemble in ensembles.items():
+        _shares(ensemble, batch)  # the first time the profiler itself starts
         busy, copying = _shares(ensemble, batch)
         ratios[f"{precision}: share of the time that the GPU works, {n} at a time"] = spread([busy])
         ratios[f"{precision}: share of the time in transfers, {n} at a time"] = spread([copying])
@@ -64,12 +65,17 @@ def _shares(ensemble, batch):
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         seconds = _seconds(ensemble, batch)
+    return tuple(covered / seconds for covered in covered_s(profile.events()))
+
+
+def covered_s(events):
+    """Seconds of a profile's events in which kernels ran, and in which copies did."""
     spans = {"kernels": [], "copies": []}
-    for event in profile.events():
+    for event in events:
         if event.device_type == torch.autograd.DeviceType.CUDA:
             kind = "copies" if "memcpy" in event.name.lower() or "memset" in event.name.lower() else "kernels"
             spans[kind].append((event.time_range.start, event.time_range.end))
-    return tuple(_covered(spans[kind]) / 1e6 / seconds for kind in ("kernels", "copies"))
+    return tuple(_covered(spans[kind]) / 1e6 for kind in ("kernels", "copies"))
 
 
 def _covered(spans):

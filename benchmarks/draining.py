@@ -4,6 +4,7 @@ import contextlib
 import io
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import fastavro
 import numpy as np
@@ -26,13 +27,24 @@ class Mark:
     n: int
 
 
+class Output(NamedTuple):
+    """What became of one message: its place in the input, Kafka's times of it and of its output [s since 1970], its id."""
+
+    place: tuple
+    arrived: float
+    acknowledged: float
+    is_scored: bool
+    message_id: str
+
+
 @dataclass
 class Drained:
     """How a topic was drained.
 
     `latency_s` is, of each message, from its arrival to the broker's acknowledgment of its output, and `came_with` the number
-    of its arrival; `seconds` is from the first arrival to the last acknowledgment.
-    `lost` and `twice` count messages by their places, `waiting` those that were not through when each arrival came.
+    of its arrival; `seconds` is from the first arrival to the last acknowledgment, `steady` the rate without the beginning.
+    `lost` and `twice` count messages by their places, `waiting` those that were not through when each arrival came, and
+    `late_s` is the most by which an arrival came after its time.
     `peak_mib` are the peaks of resident memory of the processes, the largest first.
     """
 
@@ -46,7 +58,9 @@ class Drained:
     peak_mib: list = field(default_factory=list)
     ready_s: float | None = None
     scored: int = 0
+    steady: float | None = None
     waiting: list = field(default_factory=list)
+    late_s: float = 0.0
 
     @property
     def rate(self):
@@ -88,7 +102,7 @@ def drain_by_offsets(server, run, arrival, processes):
     ended = wait_until_committed(server, run, processes)
     spent, peaks = None if before is None else server.cpu_s() - before, memory.stop()
     found = read_outputs(server, run)
-    places = [place for place, _, _ in found]
+    places = [one.place for one in found]
     return Drained(
         n=arrival.n,
         seconds=ended - began,
@@ -98,7 +112,7 @@ def drain_by_offsets(server, run, arrival, processes):
         twice=len(places) - len(set(places)),
         broker_cpu_s=spent,
         peak_mib=peaks,
-        scored=sum(is_scored for _, _, is_scored in found),
+        scored=sum(one.is_scored for one in found),
         waiting=[0],
     )
 
@@ -110,14 +124,23 @@ def require_all(run, n, places):
         raise RuntimeError(f"{run.topic}: {n - there} of {n} messages have no outcome")
 
 
-def drain(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
-    """Let messages arrive, one `Arrival` after another, and wait until the outcome of each is acknowledged.
+def drain(server, run, arrival, processes, ready_s=None):
+    """Let messages arrive, and wait until the outcome of each is acknowledged; see `drain_in_turn`."""
+    return drain_in_turn(server, run, [lambda: arrival], processes, ready_s)[0]
+
+
+def drain_in_turn(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
+    """Let messages arrive in turn, and wait until the outcome of each is acknowledged.
+
+    The first arrival is written before, and each other once the one before is through, in what is left until its own time: its
+    writing takes no processor from the filter unless that is late, and the topic need not hold more than two.
 
     Parameters
     ----------
     server : Kafka
     run : Run
-    arrivals : list of Arrival
+    arrivals : list of callable
+        Each writes an `Arrival` and gives it.
     processes : list of Filter
         That read the topic.
     ready_s : float, optional
@@ -130,22 +153,33 @@ def drain(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
     list of (float, float)
         Resident memory of all processes together over time: (s since 1970, MiB).
     """
+    started = time.time()
+    arrival, writing_s, late_s = arrivals[0](), time.time() - started, 0.0
     memory = Memory([one.process.pid for one in processes])
     memory.start()
     outputs = Outputs(server, run)
     before, began = server.cpu_s(), time.time()
     marks, total = [], 0
-    for k, arrival in enumerate(arrivals):
-        while time.time() < began + k * pause_s:
+    for k, write in enumerate(arrivals):
+        due = began + k * pause_s
+        if k:
+            while outputs.count() < total and time.time() < due - 1.5 * writing_s:
+                _require_alive(processes)
+                time.sleep(0.1)
+            server.forget(run.topic, run.group)
+            started = time.time()
+            arrival = write()
+            writing_s = max(writing_s, time.time() - started)
+        while time.time() < due:
             time.sleep(0.02)
         waiting = total - outputs.count()
         marks.append(Mark(arrival.arrive(), waiting, arrival.n))
-        total += arrival.n
+        total, late_s = total + arrival.n, max(late_s, marks[-1].at - due)
     outputs.close()
     wait_until_written(server, run, total, processes)
     spent = None if before is None else server.cpu_s() - before
     peaks = memory.stop()
-    return _drained(server, run, marks, total, spent, peaks, ready_s), memory.sums
+    return _drained(server, run, marks, total, spent, peaks, ready_s, late_s), memory.sums
 
 
 class Outputs:
@@ -166,31 +200,42 @@ class Outputs:
 
 
 def read_outputs(server, run):
-    """(place in the input, the broker's time of the output [s since 1970], whether it was scored) of each output."""
+    """An `Output` for each message that a run has written: scores, refusals and dead letters."""
     found = []
     for topic in run.outputs:
         for message in read_topic(server.servers, topic):
             record = next(fastavro.reader(io.BytesIO(message.value())))
-            place = (record.get("source") or record.get("topic"), record.get("source_row", record.get("offset")))
-            found.append((place, message.timestamp()[1] / 1000.0, record.get("status") == "scored"))
+            if "source" in record:
+                place, arrived_ms = (record["source"], record["source_row"]), record["arrived_ms"]
+            else:  # a dead letter
+                place, arrived_ms = (f"{record['topic']}[{record['partition']}]", record["offset"]), record["timestamp_ms"]
+            moment, is_scored = message.timestamp()[1] / 1000.0, record.get("status") == "scored"
+            found.append(Output(place, arrived_ms / 1000.0, moment, is_scored, record["message_id"]))
     return found
 
 
-def steady_rate(server, run):
-    """Alerts a second from the first tenth of the outputs to the last."""
-    moments = np.sort([moment for _, moment, _ in read_outputs(server, run)])
-    return float(0.9 * len(moments) / (moments[-1] - moments[len(moments) // 10]))
+def steady_rate(moments):
+    """A second, of what came at these moments [s]: from the first tenth to the last."""
+    moments = np.sort(moments)
+    first = len(moments) // 10
+    return float((len(moments) - 1 - first) / max(moments[-1] - moments[first], 1e-3))
+
+
+def wait_for_outputs(outputs, n, processes):
+    """Until there are so many `Outputs`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while outputs.count() < n:
+        _require_alive(processes)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{outputs.count()} of {n} outcomes after {PATIENCE_S:g} s")
+        time.sleep(0.1)
 
 
 def wait_until_written(server, run, n, processes):
     """Until a run has written `n` outputs; the moment [s since 1970]."""
-    outputs, deadline = Outputs(server, run), time.monotonic() + PATIENCE_S
+    outputs = Outputs(server, run)
     try:
-        while outputs.count() < n:
-            _require_alive(processes)
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{run.topic}: {outputs.count()} of {n} outcomes after {PATIENCE_S:g} s")
-            time.sleep(0.2)
+        wait_for_outputs(outputs, n, processes)
         return time.time()
     finally:
         outputs.close()
@@ -221,10 +266,10 @@ def _require_alive(processes):
             raise RuntimeError(f"ended with {one.process.returncode}:\n{one.log[-3000:]}")
 
 
-def _drained(server, run, marks, total, spent, peaks, ready_s):
+def _drained(server, run, marks, total, spent, peaks, ready_s, late_s):
     """What outputs tell: their places in the input, and the broker's time of each."""
     found = read_outputs(server, run)
-    places, moments = [place for place, _, _ in found], [moment for _, moment, _ in found]
+    places, moments = [one.place for one in found], [one.acknowledged for one in found]
     require_all(run, total, places)
     unique = len(set(places))
     came_with = _arrivals_of(places, marks)
@@ -238,8 +283,10 @@ def _drained(server, run, marks, total, spent, peaks, ready_s):
         broker_cpu_s=spent,
         peak_mib=peaks,
         ready_s=ready_s,
-        scored=sum(is_scored for _, _, is_scored in found),
+        scored=sum(one.is_scored for one in found),
+        steady=steady_rate(moments),
         waiting=[mark.waiting for mark in marks],
+        late_s=late_s,
     )
 
 

@@ -92,7 +92,7 @@ def _once(server, folder, mix, name, n_processes, decoder, bundle, values, n):
     try:
         if name == GATED:
             return draining.drain_by_offsets(server, run, arrival, processes)
-        return draining.drain(server, run, [arrival], processes)[0]
+        return draining.drain(server, run, arrival, processes)
     finally:
         draining.stop(processes)
         for used in (topic, *run.outputs):

@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.processes import cpu_s
@@ -47,6 +47,17 @@ class Kafka:
         name = f"bench-{name}-{uuid.uuid4().hex[:8]}"
         self.topics.create_topic(name, n_partitions, **config)
         return name
+
+    def forget(self, topic, group):
+        """Delete what a group has committed of a topic."""
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": group})
+        try:
+            places = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+            done = [place for place in consumer.committed(places, timeout=10) if place.offset > 0]
+        finally:
+            consumer.close()
+        for deleted in self.admin.delete_records(done).values() if done else ():
+            deleted.result(30)
 
     def members(self, group):
         """Partitions that each member of a group holds, where its state is stable; else none."""
@@ -133,7 +144,7 @@ def config(folder, server, topic, survey, bundle="default", filters=None, schema
     settings = {
         "survey": survey,
         "bundle": str(bundle),
-        "kafka": {"bootstrap.servers": server.servers, "group.id": group},
+        "kafka": {},
         "input": {"topics": [topic], "start": "earliest"} | ({"schemas": str(schemas)} if schemas else {}),
         "output": {
             "scores": scores,
@@ -145,6 +156,7 @@ def config(folder, server, topic, survey, bundle="default", filters=None, schema
         "status": str(folder / "status"),
         **(more or {}),
     }
+    settings["kafka"] = {"bootstrap.servers": server.servers, "group.id": group, **settings["kafka"]}
     if filters is not None:
         settings["filters"] = filters
     folder.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def provenance(results):
         days = " to ".join(sorted({min(one["when"] for one in found)[:10], max(one["when"] for one in found)[:10]}))
         loads = [one["machine"]["load"][0] for one in found]
         busy = f"load average {min(loads):g} to {max(loads):g}" + (", others' work beside it" if max(loads) > 2.5 else "")
-        names = ", ".join(one["benchmark"] for one in found)
+        names = ", ".join(one["benchmark"] + (" (--long)" if one["options"].get("long") else "") for one in found)
         alerts = " and ".join(sorted({one["options"]["alerts"] for one in found}))
         seconds = sum(one["seconds"] for one in found)
         run = f"{days}; {busy}; {alerts} alerts; decoder: {decoder}; {seconds / 60:.0f} minutes"

@@ -151,7 +151,7 @@ def write(name, title, measures, options, seconds, not_run=None):
         "machine": machine(),
         "versions": versions(),
         "decoder": decoder_name(),
-        "options": {"rounds": options.rounds, "quick": options.quick, "alerts": options.alerts},
+        "options": {name: getattr(options, name) for name in ("rounds", "quick", "long", "alerts")},
         "percentiles": list(SPREAD),
         "measures": [asdict(measure) for measure in measures],
     }

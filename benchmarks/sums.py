@@ -82,7 +82,7 @@ def sums(by_name):
        lambda found: f"{ALERTS_A_NIGHT * found / 1e12:.2f} TB a replica",
        lambda found: f"{found / 1000:.0f} kB a message re-keyed (benchmark 10)", 10)  # fmt: skip
     of("memory of Redis for companions of 10 million objects", kept, lambda found: f"{RUBIN_OBJECTS * found / 1e9:.0f} GB",
-       lambda found: f"{found / 1000:.1f} kB an object (benchmark 10)", 10)  # fmt: skip
+       lambda found: f"{found / 1000:.1f} kB an object in three bands (benchmark 10)", 10)  # fmt: skip
     return lines
 
 

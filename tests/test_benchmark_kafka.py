@@ -1,18 +1,21 @@
 """What benchmarks on Kafka stand on: messages that arrive at once, ids put into packets, whose arrival an output is of."""
 
+import math
 import os
 import sys
+import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import draining, end_to_end, report, survey  # noqa: E402
+from benchmarks import archives, draining, end_to_end, report, survey  # noqa: E402
 from benchmarks.alerts import LSST_ID, mixes, official_schemas  # noqa: E402
 from benchmarks.kafka_topic import Arrival, Kafka  # noqa: E402
 from benchmarks.processes import Memory, descendants, resident_mib  # noqa: E402
@@ -26,17 +29,54 @@ def messages():
     return next(m.values for m in mixes(options) if m.survey == "lsst" and m.name == "20 earlier rows")
 
 
-def test_ids_are_put_in_without_a_shift_of_bytes(messages):
-    numbered, schemas = survey.Numbered(messages), official_schemas()
+def test_ids_bands_and_times_are_put_in_without_a_shift_of_bytes(messages):
+    stream, schemas = survey.Stream(messages, 40, 5), official_schemas()
     of_objects = [r for r in (wire.open_message(m, "lsst", schemas).whole() for m in messages) if r["diaObject"]]
-    for n in (0, 7):
-        value, whole = numbered.message(n, 5), of_objects[n % len(of_objects)]
+    assert len(stream) == 40 and len(list(stream)) == 40
+    for n in (0, 7, 39):
+        value, whole = stream[n], of_objects[n % len(of_objects)]
         record = wire.open_message(value, "lsst", schemas).whole()
-        assert int.from_bytes(value[1:5], "big") == LSST_ID and len(value) == len(numbered.values[n % len(of_objects)])
-        assert record["diaSource"]["diaSourceId"] == survey.FIRST_ID + n
-        assert record["diaObject"]["diaObjectId"] == survey.FIRST_OBJECT + n % 5
-        assert record["diaSource"]["psfFlux"] == whole["diaSource"]["psfFlux"]
-        assert record["cutoutDifference"] == whole["cutoutDifference"]
+        source, before = record["diaSource"], whole["diaSource"]
+        assert int.from_bytes(value[1:5], "big") == LSST_ID
+        assert record["diaSourceId"] == source["diaSourceId"] == survey.FIRST_ID + n
+        assert record["diaObject"]["diaObjectId"] == source["diaObjectId"] == survey.FIRST_OBJECT + n % 5
+        assert source["midpointMjdTai"] == pytest.approx(survey.FIRST_MJD_TAI + survey.NIGHT_DAYS * n / 40, abs=1e-9)
+        assert (source["psfFlux"], record["cutoutDifference"]) == (before["psfFlux"], whole["cutoutDifference"])
+        for name in ("prvDiaSources", "prvDiaForcedSources"):  # as long before its first time as the real ones were
+            ages = [[mjd - row["midpointMjdTai"] for row in one[name]] for one, mjd in
+                    ((record, survey.FIRST_MJD_TAI), (whole, before["midpointMjdTai"]))]  # fmt: skip
+            assert ages[0] == pytest.approx(ages[1], abs=1e-6) and len(ages[0]) == 10
+
+
+def test_an_object_comes_again_later_in_another_band(messages):
+    records = [
+        wire.open_message(value, "lsst", official_schemas()).whole()["diaSource"] for value in survey.Stream(messages, 15, 5)
+    ]
+    of_one = [record for record in records if record["diaObjectId"] == survey.FIRST_OBJECT]
+    assert {record["band"] for record in of_one} == set(survey.BANDS) and len(of_one) == 3
+    assert [record["midpointMjdTai"] for record in records] == sorted(record["midpointMjdTai"] for record in records)
+
+
+def test_an_output_is_of_the_place_that_its_record_names(monkeypatch):
+    score = {"source": "in[3]", "source_row": 7, "arrived_ms": 1000, "status": "scored", "message_id": "a"}
+    letter = {"topic": "in", "partition": 4, "offset": 7, "timestamp_ms": 2000, "message_id": "b"}
+    topics = {"scores": [score, score | {"status": "refused"}], "letters": [letter]}
+    sent = SimpleNamespace(timestamp=lambda: (1, 3500))
+    monkeypatch.setattr(
+        draining,
+        "read_topic",
+        lambda servers, topic: [SimpleNamespace(**vars(sent), value=lambda r=r: r) for r in topics[topic]],
+    )
+    monkeypatch.setattr(draining, "fastavro", SimpleNamespace(reader=lambda file: iter([file])))
+    monkeypatch.setattr(draining, "io", SimpleNamespace(BytesIO=lambda value: value))
+    found = draining.read_outputs(SimpleNamespace(servers=""), SimpleNamespace(outputs=("scores", "letters")))
+    assert [one.place for one in found] == [("in[3]", 7), ("in[3]", 7), ("in[4]", 7)]
+    assert [one.is_scored for one in found] == [True, False, False]
+    assert [one.acknowledged - one.arrived for one in found] == [2.5, 2.5, 1.5]
+
+
+def test_a_steady_rate_leaves_the_first_tenth_out():
+    assert draining.steady_rate([5.0] * 2 + [5.0 + k / 10 for k in range(1, 19)]) == pytest.approx(10.0)
 
 
 def test_each_output_is_of_the_arrival_that_its_message_came_with():
@@ -71,6 +111,36 @@ def test_memory_is_that_of_processes_and_what_they_started():
         memory._over.wait(0.05)
     assert memory.stop()[0] == pytest.approx(resident_mib(os.getpid()), rel=0.2)
     assert os.getpid() in descendants([os.getppid()])
+
+
+def test_scores_of_spark_and_replay_are_of_the_same_alerts_and_equal():
+    assert archives.furthest({1: 2.0, 2: -3.0}, {2: -3.0 - 2e-6, 1: 2.0}) == pytest.approx(2e-6)
+    for theirs, said in (
+        ({1: 2.0}, "1 alerts are scored by one"),
+        ({1: 2.0, 2: -3.1}, "differ by 0.1"),
+        ({1: math.nan, 2: -3.0}, "nan"),
+    ):
+        with pytest.raises(RuntimeError, match=said):
+            archives.furthest({1: 2.0, 2: -3.0}, theirs)
+
+
+@pytest.mark.kafka
+def test_what_a_group_has_committed_can_be_deleted(kafka):
+    server = Kafka(kafka)
+    topic = server.fresh(f"test-{uuid.uuid4().hex[:6]}")
+    Arrival(server.servers, topic, [b"a"], 24).arrive()
+    consumer = Consumer({"bootstrap.servers": server.servers, "group.id": topic})
+    deadline = time.monotonic() + 60
+    while True:  # a broker that has just started has no coordinator for the group yet
+        try:
+            consumer.commit(offsets=[TopicPartition(topic, 2, 3)], asynchronous=False)
+            break
+        except KafkaException:
+            assert time.monotonic() < deadline
+    server.forget(topic, topic)
+    first = [consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[0] for partition in range(8)]
+    consumer.close()
+    assert first == [0, 0, 3, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.kafka

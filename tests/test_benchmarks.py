@@ -10,12 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import page, report, timing  # noqa: E402
+from benchmarks import device, page, report, timing  # noqa: E402
+from dgl_broker import model  # noqa: E402
 
 MEASURED_HERE = (
     "decode",
@@ -70,6 +72,27 @@ def test_scikit_learn_and_ours_agree_where_they_are_compared(quick):
         assert float(re.search(r"within (\S+),", measure["notes"]["agreement"])[1]) < 1e-9
 
 
+def test_networks_on_a_gpu_are_measured_in_both_precisions(monkeypatch):
+    """On the processor in the place of the GPU, but for what the profiler tells: that is looked at below."""
+    monkeypatch.setattr(device, "_shares", lambda ensemble, batch: (0.9, 0.1))
+    monkeypatch.setattr(device, "BATCHES", (8, 16))
+    bundle = model.load_bundle("default", survey="lsst")
+    measure = device._measured("LSST, default bundle", bundle, SimpleNamespace(quick=True, rounds=2), "cpu")
+    assert set(measure.ways) == {f"{precision}, {n} at a time" for precision in device.PRECISIONS for n in (8, 16)}
+    assert all(0 < low <= median <= high for low, median, high in [*measure.ways.values(), *measure.ratios.values()])
+    assert measure.ratios["float16: share of the time that the GPU works, 16 at a time"] == (0.9, 0.9, 0.9)
+    assert 0 < float(re.search(r"at most ([\d.e-]+),", measure.notes["half precision"])[1]) < 0.5
+
+
+def test_time_of_a_gpu_counts_what_overlaps_once():
+    def event(name, start, end, device_type=torch.autograd.DeviceType.CUDA):
+        return SimpleNamespace(name=name, device_type=device_type, time_range=SimpleNamespace(start=start, end=end))
+
+    events = [event("sgemm", 0, 10e6), event("conv", 5e6, 12e6), event("gru", 20e6, 21e6), event("Memcpy HtoD", 1e6, 4e6),
+              event("Memset (Device)", 30e6, 31e6), event("aten::mm", 0, 99e6, torch.autograd.DeviceType.CPU)]  # fmt: skip
+    assert device.covered_s(events) == (13.0, 4.0)
+
+
 def test_unknown_benchmark_is_an_error_that_names_those_there_are(capsys):
     with pytest.raises(SystemExit) as end:
         command.main(["decoding"])
@@ -105,7 +128,7 @@ def made(found):
 
 @pytest.mark.parametrize(("found", "verdict"), [(12.0, "met"), (8.0, "**missed**")])
 def test_page_says_of_each_goal_whether_it_was_met(found, verdict, tmp_path):
-    options = type("Options", (), {"out": tmp_path, "rounds": 2, "quick": False, "alerts": "real"})
+    options = type("Options", (), {"out": tmp_path, "rounds": 2, "quick": False, "long": False, "alerts": "real"})
     report.write("decode", "1. Decoding", [made(found)], options, 30.0)
     report.write("device", "8. On a GPU", [], options, 0.1, "no CUDA device")
     text = page.page("# Performance\n\nbefore\n" + page.BEGIN + "\nold\n" + page.END + "\nafter\n", page.read_results(tmp_path))
@@ -118,7 +141,7 @@ def test_page_says_of_each_goal_whether_it_was_met(found, verdict, tmp_path):
 
 
 def test_page_names_what_is_not_measured(tmp_path):
-    options = type("Options", (), {"out": tmp_path, "rounds": 2, "quick": False, "alerts": "real"})
+    options = type("Options", (), {"out": tmp_path, "rounds": 2, "quick": False, "long": False, "alerts": "real"})
     report.write("decode", "1. Decoding", [made(12.0)], options, 30.0)
     lines = page.page(page.BEGIN + page.END, page.read_results(tmp_path)).splitlines()
     missing = [line for line in lines if line.endswith(": not measured yet")]
