@@ -15,7 +15,7 @@ from dgl_broker.context import context_features
 from dgl_broker.errors import ConfigError, NotScorable, PacketError
 from dgl_broker.light_curve import POINT_FEATURES, Points, point_features
 from dgl_broker.planes import place_planes
-from dgl_broker.stamp_quality import judge_difference
+from dgl_broker.stamp_quality import judge_difference, measure
 from dgl_broker.stamps import MAX_INFLATED, read_stamp
 
 PLANES = ("template", "difference", "template_mask", "difference_mask")
@@ -193,16 +193,18 @@ def build_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
     """
     companions = companions or [{}] * len(alerts)
     results = [None] * len(alerts)
-    stamps, quality = {}, {}
+    read = {}
     for n, alert in enumerate(alerts):
         try:
             _check_alert(alert, spec)
-            template, difference = _read_stamps(alert, stamp_bytes)
-            _check_scale(alert, difference, spec)
-            quality[n] = judge_difference(alert, difference, spec.minimum)
+            read[n] = _read_stamps(alert, stamp_bytes)
+            _check_scale(alert, read[n][1], spec)
         except NotScorable as refusal:
             results[n] = refusal
-            continue
+    quality = _judged(alerts, read, spec, results)
+    stamps = {}
+    for n in quality:
+        template, difference = read[n]
         stamps[n, "difference"] = difference
         if template is not None:
             stamps[n, "template"] = template
@@ -210,7 +212,7 @@ def build_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
             for kind in ("template", "difference"):
                 if f"{kind}:{band}" in spec.planes and getattr(companion, kind) is not None:
                     stamps[n, f"{kind}:{band}"] = getattr(companion, kind)
-    kept = [n for n in range(len(alerts)) if results[n] is None]
+    kept = sorted(quality)
     if not kept:
         return results
     planes = place_planes(stamps, spec.side, spec.pixel_scale_arcsec, spec.image_softening_njy)
@@ -238,6 +240,20 @@ def build_examples(alerts, spec, companions=None, stamp_bytes=MAX_INFLATED):
             completeness = _completeness(alert, spec, missing, valid_fraction, used, quality[n])
             results[n] = Example(images[row], curves[row], contexts[row], completeness)
     return results
+
+
+def _judged(alerts, read, spec, results):
+    """Quality of the difference stamps by number of the alert; refusals go into `results`."""
+    quality = {}
+    for survey in {alerts[n].survey for n in read}:
+        asked = [n for n in read if alerts[n].survey == survey and results[n] is None]
+        for n, found in zip(asked, measure([read[n][1] for n in asked], survey), strict=True):
+            try:
+                judge_difference(alerts[n], found, spec.minimum)
+                quality[n] = found
+            except NotScorable as refusal:
+                results[n] = refusal
+    return quality
 
 
 def _share(mask):

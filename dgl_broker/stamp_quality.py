@@ -3,6 +3,7 @@
 Judged on the stamp's own pixels, so that what a packet claims of itself does not matter.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ HALF = 3  # px; the window around the alert is 7 x 7
 SEARCH = 1  # px; the source may lie that far from the stated place
 REACH = HALF + SEARCH
 SIDE = 2 * REACH + 1
+OFFSETS = np.mgrid[:3, :3]  # of the pixels around one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +45,42 @@ def _kernel(sigma_px):
 _KERNELS = {"lsst": _kernel(0.8 / 0.2 / 2.355), "ztf": _kernel(2.0 / 1.01 / 2.355)}
 
 
-def _shifted():
-    """For each shift of the kernel in the window the pixels under it, as indices (shift y, kernel y, shift x, kernel x)."""
-    shift, kernel = np.arange(2 * SEARCH + 1), np.arange(2 * HALF + 1)
-    y = shift[:, None, None, None] + kernel[:, None, None]
-    return y * SIDE + shift[:, None] + kernel
+def measure(stamps, survey):
+    """`StampQuality` of difference stamps about their alerts' places; each the same to the bit in any company.
 
-
-_SHIFTED = _shifted()
-
-
-def measure(stamp, survey):
-    """`StampQuality` of a difference stamp about the alert's place.
+    Parameters
+    ----------
+    stamps : sequence of Stamp
+    survey : "lsst" or "ztf"
 
     Returns
     -------
-    StampQuality or None
+    list of StampQuality or None
         None where the alert's place is not on the stamp, or the stamp is constant.
     """
+    surroundings = [_surroundings(stamp) for stamp in stamps]
+    found = [None] * len(stamps)
+    there = [n for n, one in enumerate(surroundings) if one is not None]
+    if not there:
+        return found
+    windows = np.stack([surroundings[n][0] for n in there])
+    noise = np.array([surroundings[n][1] for n in there], np.float32)
+    core = windows[:, 1:-1, 1:-1].reshape(len(there), -1)
+    brightest = np.abs(core).argmax(axis=1)
+    peak = np.take_along_axis(core, brightest[:, None], axis=1)[:, 0]
+    y, x = np.divmod(brightest, SIDE - 2)
+    rows, columns = (place[:, None, None] + OFFSETS[axis] for axis, place in enumerate((y, x)))
+    around = windows[np.arange(len(there))[:, None, None], rows, columns] * np.sign(peak)[:, None, None]
+    snr = _matched(windows, _KERNELS[survey]) / noise
+    sharpness, neighbours = _sharpness(around, np.abs(peak)), _neighbours(around, noise)
+    for n, *measured in zip(there, snr.tolist(), sharpness.tolist(), neighbours.tolist(), strict=True):
+        if math.isfinite(measured[0]):  # else what noise there is is subnormal: constant but for some pixels
+            found[n] = StampQuality(*measured)
+    return found
+
+
+def _surroundings(stamp):
+    """The window around the alert above the stamp's level, (9, 9), and the noise; None for constants and places beside."""
     height, width = stamp.pixels.shape
     x, y = int(round(stamp.x0)), int(round(stamp.y0))
     if not (0 <= x < width and 0 <= y < height):
@@ -73,20 +93,26 @@ def measure(stamp, survey):
         if values.min() == values.max():
             return None
         noise = float(values.std())
-    if noise <= 0:
-        return None  # pixels that differ, but by less than their squares can tell
-    window = _window(stamp, x, y, level)
-    with np.errstate(over="ignore"):
-        filtered = (window.take(_SHIFTED) * _KERNELS[survey][:, None, :]).sum(axis=(1, 3))
-        snr = float(np.abs(filtered).max() / noise)
-    if not np.isfinite(snr):
-        return None  # what noise there is is subnormal: constant but for some pixels
-    core = window[1:-1, 1:-1]
-    peak = divmod(int(np.abs(core).argmax()), core.shape[1])
-    around = window[peak[0] : peak[0] + 3, peak[1] : peak[1] + 3] * np.sign(core[peak])
-    total = around.clip(min=0).sum()
-    sharpness = float(abs(core[peak]) / total) if total > 0 else 1.0
-    return StampQuality(snr, sharpness, _neighbours(window * np.sign(core[peak]), peak, noise))
+    # Pixels may differ by less than their squares can tell.
+    return None if noise <= 0 else (_window(stamp, x, y, level), noise)
+
+
+def _matched(windows, kernel):
+    """Greatest absolute output of the matched filter in each window, shape (n,); summed in one order, whatever n is."""
+    n = 2 * SEARCH + 1
+    filtered = np.zeros((len(windows), n, n), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for y, row in enumerate(kernel):
+            for x, weight in enumerate(row):
+                filtered += windows[:, y : y + n, x : x + n] * weight
+        return np.abs(filtered).max(axis=(1, 2))
+
+
+def _sharpness(around, peak):
+    """See `StampQuality.sharpness`; `around` (n, 3, 3) with the source positive."""
+    light = around.clip(min=0)
+    total = sum(light[:, y, x] for y in range(3) for x in range(3))
+    return np.divide(peak, total, out=np.ones_like(peak), where=total > 0)
 
 
 def level_and_noise(values):
@@ -119,16 +145,16 @@ def _window(stamp, x, y, level):
     return window
 
 
-def _neighbours(window, peak, noise):
-    """See `StampQuality.neighbours`; `window` with the source positive, `peak` in the window without its border."""
-    y, x = peak[0] + 1, peak[1] + 1
-    around = window[y - 1 : y + 2, x - 1 : x + 2].clip(min=0.0) + 2.0 * noise
-    pairs = around[0, 1] * around[2, 1], around[1, 0] * around[1, 2]
-    return float(np.sqrt(min(pairs)) / max(window[y, x], noise))
+def _neighbours(around, noise):
+    """See `StampQuality.neighbours`; `around` (n, 3, 3) with the source positive."""
+    raised = around.clip(min=0.0) + 2.0 * noise[:, None, None]
+    with np.errstate(over="ignore"):
+        pairs = np.minimum(raised[:, 0, 1] * raised[:, 2, 1], raised[:, 1, 0] * raised[:, 1, 2])
+    return np.sqrt(pairs) / np.maximum(around[:, 1, 1], noise)
 
 
-def judge_difference(alert, stamp, minimum):
-    """The quality of an alert's difference stamp.
+def judge_difference(alert, quality, minimum):
+    """Refuse an alert whose difference stamp has this quality, where it is not enough.
 
     Raises
     ------
@@ -136,7 +162,6 @@ def judge_difference(alert, stamp, minimum):
         `constant_stamp`, `no_source` (below the card's `stamp_snr`), `too_sharp` (above its `max_sharpness`, or below its
         `min_neighbours`).
     """
-    quality = measure(stamp, alert.survey)
     if quality is None:
         raise NotScorable("constant_stamp", f"{alert.name}: the difference stamp is constant, or the alert lies beside it")
     if quality.snr < minimum.get("stamp_snr", 0.0):
@@ -157,4 +182,3 @@ def judge_difference(alert, stamp, minimum):
             f"{alert.name}: the pixels beside the peak hold {quality.neighbours:.2f} of it, narrower than any star; "
             f"the bundle needs {minimum['min_neighbours']}",
         )
-    return quality

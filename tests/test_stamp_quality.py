@@ -22,20 +22,20 @@ def gaussian(x0, y0, sigma, shape=(63, 63)):
 
 @pytest.mark.parametrize("dx, dy", [(0.0, 0.0), (0.5, 0.0), (0.3, -0.4), (0.49, 0.49)])
 def test_neighbours_of_a_bright_gaussian_follow_its_width_wherever_it_lies(dx, dy):
-    found = measure(stamp(noise(1) * 0.01 + 1000 * gaussian(31 + dx, 31 + dy, 1.0)), "ztf")
+    (found,) = measure([stamp(noise(1) * 0.01 + 1000 * gaussian(31 + dx, 31 + dy, 1.0))], "ztf")
     assert found.neighbours == pytest.approx(np.exp(-0.5), abs=0.01)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_negative_source_is_judged_as_a_positive_one(sign):
     image = sign * (noise(2) + 500 * gaussian(31, 31, 0.85))
-    assert measure(stamp(image), "ztf") == measure(stamp(-image), "ztf")
+    one, other = measure([stamp(image), stamp(-image)], "ztf")
+    assert one == other
 
 
 def test_faint_sources_are_not_taken_for_tracks():
-    for seed in range(200):
-        found = measure(stamp(noise(seed) + 8 * gaussian(31.2, 30.7, 0.85)), "ztf")
-        assert found.neighbours > 0.2
+    found = measure([stamp(noise(seed) + 8 * gaussian(31.2, 30.7, 0.85)) for seed in range(200)], "ztf")
+    assert min(one.neighbours for one in found) > 0.2
 
 
 @pytest.mark.parametrize("angle", np.linspace(0, np.pi, 9))
@@ -44,10 +44,37 @@ def test_tracks_one_pixel_wide_have_nothing_beside_them(angle):
     for step in np.linspace(-5, 5, 60):
         image[int(round(31 + step * np.sin(angle))), int(round(31 + step * np.cos(angle)))] = 150.0
     # Where a slanted track steps, one neighbour of two is lit: the other counts with 2 sigma of noise, sqrt(2 x 152) / 150.
-    assert measure(stamp(image), "ztf").neighbours < 0.2
+    (found,) = measure([stamp(image)], "ztf")
+    assert found.neighbours < 0.2
 
 
 def test_two_sources_blended_are_wider_than_one():
-    one = measure(stamp(noise(4) * 0.1 + 300 * gaussian(31, 31, 0.9)), "ztf")
-    two = measure(stamp(noise(4) * 0.1 + 300 * gaussian(30.4, 31, 0.9) + 200 * gaussian(31.8, 31, 0.9)), "ztf")
+    alone = noise(4) * 0.1 + 300 * gaussian(31, 31, 0.9)
+    blend = noise(4) * 0.1 + 300 * gaussian(30.4, 31, 0.9) + 200 * gaussian(31.8, 31, 0.9)
+    one, two = measure([stamp(alone), stamp(blend)], "ztf")
     assert two.neighbours >= one.neighbours - 0.01
+
+
+@pytest.mark.parametrize("survey", ["lsst", "ztf"])
+def test_quality_is_what_its_definition_says_and_the_same_in_any_company(survey):
+    sigma_px = {"lsst": 0.8 / 0.2 / 2.355, "ztf": 2.0 / 1.01 / 2.355}[survey]
+    y, x = np.mgrid[-3:4, -3:4]
+    kernel = np.exp(-0.5 * (x * x + y * y) / sigma_px**2)
+    kernel /= np.sqrt((kernel**2).sum())
+    images = [noise(seed) + 30 * gaussian(30 + seed % 3, 31, 1.2) for seed in range(20)]
+    images += [np.zeros((63, 63)), noise(20) * 1e-30, -images[0]]
+    places = [(31.0, 31.0)] * (len(images) - 1) + [(80.0, 31.0)]
+    stamps = [stamp(image, *place) for image, place in zip(images, places, strict=True)]
+    found = measure(stamps, survey)
+    assert found == [one for alone in stamps for one in measure([alone], survey)]
+    assert found[20] is None and found[22] is None
+    for image, one in zip(images[:20], found, strict=False):
+        level = np.median(image)
+        sigma = 1.4826 * np.median(np.abs(image - level))
+        cut = image - level
+        filtered = [(cut[28 + dy : 35 + dy, 28 + dx : 35 + dx] * kernel).sum() for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        assert one.snr == pytest.approx(np.abs(filtered).max() / sigma, rel=1e-4)
+        core = np.abs(cut[28:35, 28:35])
+        py, px = (int(k) + 28 for k in np.unravel_index(core.argmax(), core.shape))
+        around = cut[py - 1 : py + 2, px - 1 : px + 2] * np.sign(cut[py, px])
+        assert one.sharpness == pytest.approx(around[1, 1] / around.clip(0).sum(), rel=1e-4)

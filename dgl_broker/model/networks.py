@@ -9,6 +9,8 @@ input that a network does not look at are ignored. Each sample is scored by itse
 import torch
 from torch import nn
 
+MAPS_BYTES = 4 << 20  # of a first convolution's maps at a time, on a CPU: they stay in its cache, and in memory it has already
+
 
 def match(values, layer):
     """`values` in the floating type of `layer`'s weights, so that half-precision parts can stand among others."""
@@ -77,6 +79,8 @@ class DeepCNN(Network):
             convolution = nn.Conv2d(channels[i], channels[i + 1], w.kernels[i], stride=w.strides[i], padding=w.paddings[i])
             self.add_module(f"conv{i + 1}", convolution)
             self.add_module(f"bn{i + 1}", nn.BatchNorm2d(channels[i + 1]))
+        side = (shape.side + 2 * w.paddings[0] - w.kernels[0]) // w.strides[0] + 1
+        self.n_at_once = max(8, MAPS_BYTES // (4 * w.channels[0] * side**2) // 8 * 8)
         self.dropout1 = nn.Dropout2d(w.dropout_maps)
         self.dropout2 = nn.Dropout(w.dropout)
         self.fc1 = nn.Linear(channels[-1] * w.side_after(shape.side) ** 2, w.hidden[0])
@@ -85,12 +89,19 @@ class DeepCNN(Network):
         self.fc4 = nn.Linear(w.features, shape.classes)
 
     def features(self, light_curve, image, context=None, cache=None):
-        maps = match(image, self.conv1)
-        for i in range(1, self.n_convolutions + 1):
-            maps = torch.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(maps)))
+        if image.device.type == "cpu" and not torch.is_grad_enabled():
+            maps = torch.cat([self._maps(part) for part in image.split(self.n_at_once)])
+        else:
+            maps = self._maps(image)
         flat = self.dropout1(maps).flatten(1)
         hidden = self.dropout2(torch.relu(self.fc1(flat)))
         return self.fc3(self.fc2(match(hidden, self.fc2)))
+
+    def _maps(self, image):
+        maps = match(image, self.conv1)
+        for i in range(1, self.n_convolutions + 1):
+            maps = torch.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(maps)))
+        return maps
 
     def head(self, features):
         return self.fc4(match(features, self.fc4))

@@ -106,7 +106,7 @@ def integers(histories, fields):
     parts, n = [np.empty((len(fields), 0), np.int64)], 0
     for rows in histories:
         if len(rows):
-            found = rows.integers(fields) if isinstance(rows, History) else None
+            found = rows.integers(fields, n) if isinstance(rows, History) else None
             parts.append(np.array([_integers(cells(rows, field), n) for field in fields]) if found is None else found)
             n += len(rows)
     return np.concatenate(parts, axis=1)

@@ -12,6 +12,7 @@ from dgl_broker.surveys.head import AlertHead
 from dgl_broker.surveys.history import Rows, brightest_magnitude, first_detection, light_curves, owners
 from dgl_broker.surveys.lsst.facts import host_redshift, leading_facts
 from dgl_broker.surveys.values import columns, exact_id, integers, meanings, needed, number, number_above, present
+from dgl_broker.wire.histories import end_to_end
 from dgl_broker.wire.schema_tree import shown
 
 TRIGGER = "diaSource"
@@ -104,14 +105,15 @@ def read_curves(records):
     forced = [present(record["prvDiaForcedSources"]) for record in records]
     numbers = columns([sources], NUMBERS + TIMES)
     processed = numbers[-1]
-    rows = columns([*detected, *forced], NUMBERS + TIMES)
+    earlier = end_to_end([*detected, *forced])
+    rows = columns(earlier, NUMBERS + TIMES)
     withdrawn, done = rows[len(NUMBERS) :]
     owner = np.concatenate([owners(detected), owners(forced)])
     n_detected = sum(map(len, detected))
     kinds = np.repeat([DETECTION, FORCED], [n_detected, len(owner) - n_detected])
     history = Rows(
         numbers=rows[: len(NUMBERS)],
-        labels=_labels([*detected, *forced], kinds),
+        labels=_labels(earlier, kinds),
         owner=owner,
         allowed=~(withdrawn > 0),
         # What was processed later than the trigger was not known then: brokers add it to copies.

@@ -6,6 +6,7 @@ from dgl_broker.alert import BANDS, DETECTION, FORCED, UPPER_LIMIT
 from dgl_broker.photometry import LN10_OVER_2P5, mjd_tai_from_jd_utc, njy_of_count
 from dgl_broker.surveys.history import Rows, light_curves, owners
 from dgl_broker.surveys.values import columns, meanings, number, present
+from dgl_broker.wire.histories import end_to_end
 
 PIXEL_SCALE_ARCSEC = 1.012  # Dekany et al. 2020, PASP 132, 038001, table 1
 EXPOSURE_S = 30.0  # Bellm et al. 2019, PASP 131, 018002; where the packet does not say
@@ -42,9 +43,10 @@ def read_curves(records):
     candidates = [record["candidate"] for record in records]
     earlier = [present(record["prv_candidates"]) for record in records]
     forced = [present(record.get("fp_hists")) for record in records]
-    detected = columns([candidates, *earlier], DETECTED)
-    measured = columns(forced, MEASURED)
-    signs = meanings([candidates, *earlier], "isdiffpos", sign, np.float64)
+    sources = end_to_end([candidates, *earlier])
+    detected = columns(sources, DETECTED)
+    measured = columns(end_to_end(forced), MEASURED)
+    signs = meanings(sources, "isdiffpos", sign, np.float64)
     n, n_detected = len(records), detected.shape[1]
     owner = np.concatenate([np.arange(n), owners(earlier), owners(forced)])
     times = np.concatenate([detected[:TIMES], measured[:TIMES]], axis=1)
