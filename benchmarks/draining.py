@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks.kafka_topic import PARTITIONS
 from benchmarks.processes import Memory
 
-from kafka.flow import Filter, read_topic  # isort: skip - on the path once kafka_topic is imported
+from kafka.flow import Filter, each_message  # isort: skip - on the path once kafka_topic is imported
 
 PATIENCE_S = 900.0
 
@@ -203,7 +203,7 @@ def read_outputs(server, run):
     """An `Output` for each message that a run has written: scores, refusals and dead letters."""
     found = []
     for topic in run.outputs:
-        for message in read_topic(server.servers, topic):
+        for message in each_message(server.servers, topic):
             record = next(fastavro.reader(io.BytesIO(message.value())))
             if "source" in record:
                 place, arrived_ms = (record["source"], record["source_row"]), record["arrived_ms"]

@@ -27,7 +27,7 @@ from kafka.broker import KafkaBroker, Topics, fetch_jars  # noqa: E402
 
 PARTITIONS = 8
 OPEN_MS = 900_000  # as long as a broker lets a transaction stay open by default
-BROKER = "transaction.max.timeout.ms=3600000\nlog.retention.check.interval.ms=300000\nlog.segment.bytes=268435456\n"
+BROKER = "transaction.max.timeout.ms=3600000\nlog.retention.check.interval.ms=30000\nlog.segment.bytes=268435456\n"
 
 
 class Kafka:

@@ -22,6 +22,7 @@ TITLE = "10. Members of a group: throughput, rebalances under load, companions, 
 N = 8000  # alerts of a run
 TURNS = 8  # that each object comes in it
 LASTING = 6  # times as many alerts, that a group has for as long as it changes
+IN_ORDER = 143  # how a member that was asked to end (SIGTERM) does so
 SESSION_S = 10  # until a member that was killed is given up; 30 by default, which is a longer wait and no other
 
 
@@ -98,7 +99,7 @@ def _changing(server, folder, mix, values, n):
     def leaves():
         leaving = members.pop(0)
         draining.stop([leaving])
-        if leaving.process.returncode:
+        if leaving.process.returncode != IN_ORDER:
             raise RuntimeError(f"a member that was to leave ended with {leaving.process.returncode}:\n{leaving.log[-3000:]}")
 
     began = arrival.arrive()
@@ -204,7 +205,7 @@ def _rekeyed(server, folder, stream):
         draining.wait_until_written(server, run_of_it, n, [one])
     finally:
         draining.stop([one])
-    written = draining.read_topic(server.servers, slim)
+    written = [(m.timestamp()[1] / 1000.0, len(m.value())) for m in draining.each_message(server.servers, slim)]
     if len(written) != n:
         raise RuntimeError(f"{len(written)} of {n} alerts were written by object")
     run_on_it = _config(server, folder / "run", slim)
@@ -217,8 +218,8 @@ def _rekeyed(server, folder, stream):
     for used in run_on_it.outputs:
         server.topics.delete_topic(used)
     read = draining.steady_rate([one.acknowledged for one in found])
-    sizes = np.mean([len(stream[k]) for k in range(min(n, 200))]), np.mean([len(message.value()) for message in written])
-    return draining.steady_rate([message.timestamp()[1] / 1000.0 for message in written]), read, sizes
+    sizes = np.mean([len(stream[k]) for k in range(min(n, 200))]), np.mean([size for _, size in written])
+    return draining.steady_rate([moment for moment, _ in written]), read, sizes
 
 
 def _measure(what, ways, ratios, notes, unit="alerts a second"):

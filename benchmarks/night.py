@@ -1,7 +1,7 @@
 """A night in small: a stream that lasts, alerts of objects that come again, memory and latency from its beginning to its end.
 
 Once without companions and once with them in Redis, which then has every object's stamps to keep. The stream comes at the pace
-of a Rubin night, so that an hour of it is an hour of a night. Its topic keeps some minutes, as a survey's keeps some days.
+of a Rubin night, so that an hour of it is an hour of a night. Its topic keeps minutes, as a survey's keeps days.
 """
 
 import re
@@ -30,7 +30,7 @@ RATE = 256.0  # alerts a second: Rubin's 10,000 every 39 s, spread evenly
 SHORT_S, LONG_S = 160.0, 3600.0
 TURNS = 8  # that each object comes in a stream
 BATCH = {"max_alerts": 256, "max_wait_s": 1.0}
-KEPT = {"retention_bytes": 192 * 2**20, "segment_bytes": 64 * 2**20}  # of a partition: some 2 GB of the topic
+KEPT = {"retention_bytes": 512 * 2**20, "segment_bytes": 64 * 2**20}  # of each partition: two minutes or more of the stream
 QUARTERS = 4
 FLAT = 1.10  # what the last quarter may be of the second
 

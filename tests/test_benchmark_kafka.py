@@ -64,7 +64,7 @@ def test_an_output_is_of_the_place_that_its_record_names(monkeypatch):
     sent = SimpleNamespace(timestamp=lambda: (1, 3500))
     monkeypatch.setattr(
         draining,
-        "read_topic",
+        "each_message",
         lambda servers, topic: [SimpleNamespace(**vars(sent), value=lambda r=r: r) for r in topics[topic]],
     )
     monkeypatch.setattr(draining, "fastavro", SimpleNamespace(reader=lambda file: iter([file])))

@@ -93,6 +93,11 @@ def wait_for_open_transactions(servers, topic, seconds=PATIENCE_S):
 
 def read_topic(servers, topic, isolation="read_committed"):
     """All messages of a topic, by a plain consumer without a group; committed ones once no transaction is open."""
+    return list(each_message(servers, topic, isolation))
+
+
+def each_message(servers, topic, isolation="read_committed"):
+    """Yields what `read_topic` gives, which may be more than memory holds."""
     if isolation == "read_committed":
         wait_for_open_transactions(servers, topic)
     consumer = Consumer(
@@ -108,17 +113,16 @@ def read_topic(servers, topic, isolation="read_committed"):
     try:
         found = consumer.list_topics(topic, timeout=10).topics[topic]
         if found.error is not None:
-            return []
+            return
         consumer.assign([TopicPartition(topic, p, 0) for p in found.partitions])
-        left, messages = set(found.partitions), []
+        left = set(found.partitions)
         while left:
             message = consumer.poll(10)
             assert message is not None, f"{topic}: nothing more came, and {len(left)} partitions are not at their end"
             if message.error():
                 left.discard(message.partition())
             else:
-                messages.append(message)
-        return messages
+                yield message
     finally:
         consumer.close()
 
