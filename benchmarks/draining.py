@@ -153,8 +153,7 @@ def drain_in_turn(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
     list of (float, float)
         Resident memory of all processes together over time: (s since 1970, MiB).
     """
-    started = time.time()
-    arrival, writing_s, late_s = arrivals[0](), time.time() - started, 0.0
+    arrival, late_s = arrivals[0](), 0.0
     memory = Memory([one.process.pid for one in processes])
     memory.start()
     outputs = Outputs(server, run)
@@ -163,13 +162,11 @@ def drain_in_turn(server, run, arrivals, processes, ready_s=None, pause_s=0.0):
     for k, write in enumerate(arrivals):
         due = began + k * pause_s
         if k:
-            while outputs.count() < total and time.time() < due - 1.5 * writing_s:
+            while outputs.count() < total and time.time() < due - 1.5 * arrival.writing_s:
                 _require_alive(processes)
                 time.sleep(0.1)
             server.forget(run.topic, run.group)
-            started = time.time()
             arrival = write()
-            writing_s = max(writing_s, time.time() - started)
         while time.time() < due:
             time.sleep(0.02)
         waiting = total - outputs.count()

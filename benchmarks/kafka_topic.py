@@ -97,10 +97,10 @@ def survey_codec(survey):
 
 
 class Arrival:
-    """`n` messages, `values` over and over, that nobody sees before `arrive` is called."""
+    """`n` messages, `values` over and over, that nobody sees before `arrive` is called; written in `writing_s`."""
 
     def __init__(self, servers, topic, values, n, codec="none", n_partitions=PARTITIONS):
-        self.n = n
+        self.n, began = n, time.monotonic()
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -125,6 +125,7 @@ class Arrival:
             self._producer.poll(0)
         if self._producer.flush(300):
             raise RuntimeError(f"{topic}: not all of {n} messages could be written")
+        self.writing_s = time.monotonic() - began
 
     def arrive(self):
         """Make them readable; the moment [s since 1970]."""
