@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import archives, draining, end_to_end, report, survey  # noqa: E402
+from benchmarks import archives, draining, end_to_end, report, survey, visit  # noqa: E402
 from benchmarks.alerts import LSST_ID, mixes, official_schemas  # noqa: E402
 from benchmarks.kafka_topic import Arrival, Kafka  # noqa: E402
 from benchmarks.processes import Memory, descendants, resident_mib  # noqa: E402
@@ -95,6 +95,19 @@ def test_a_message_without_an_outcome_is_an_error():
     draining.require_all(run, 2, [("t[0]", 0), ("t[0]", 1), ("t[0]", 1)])
     with pytest.raises(RuntimeError, match="t: 1 of 3 messages have no outcome"):
         draining.require_all(run, 3, [("t[0]", 0), ("t[0]", 1), ("t[0]", 1)])
+
+
+@pytest.mark.parametrize(("growth_s", "lag_is_flat"), [(0.0, True), (1.0, False)])
+def test_visits_whose_lag_grows_miss_their_goal(growth_s, lag_is_flat):
+    came_with = np.repeat(np.arange(10), 100)
+    latency_s = 10.0 + growth_s * came_with
+    found = draining.Drained(1000, 400.0, latency_s, came_with, 0, 0, None, ready_s=9.0, waiting=[0] * 10, late_s=0.1)
+    memory = [(39.0 * k + 1.0, 1500.0) for k in range(10)]
+    measure = visit._in_a_row(SimpleNamespace(title="LSST"), found, memory, 10, 39.0)
+    verdicts = {name: report.met(goal, measure.ratios[name][1]) for name, goal in measure.goals.items()}
+    assert verdicts == {"p99, last three visits over second to fourth": lag_is_flat,
+                        "memory, last three visits over second to fourth": True}  # fmt: skip
+    assert measure.ways["p99 of a visit"][1] == pytest.approx(10.0 + 4.5 * growth_s)
 
 
 def test_memory_of_a_worker_in_a_stream_has_its_goal():
