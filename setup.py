@@ -82,6 +82,7 @@ setup(
         "numpy>=1.26",
         "scikit-learn>=1.4",
         "astropy>=6.0",
+        "pyerfa>=2.0",
         "fastavro>=1.9",
         "confluent-kafka>=2.5",
         "pydantic>=2.6",

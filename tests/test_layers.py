@@ -37,7 +37,7 @@ DOORS = {
     "zstandard": {"wire"},
     "pydantic": {"settings_model", "settings_reading", "settings_rekey", "serve", "tune"},
     "sklearn": {"model", "training"},
-    "astropy": {"photometry"},
+    "erfa": {"photometry"},
     "pyarrow": {"archive", "training", "evaluation"},
     "torch": {"model", "training", "evaluation", "cli"},  # cli: the number of threads of train and evaluate
     "fastavro": {"wire", "surveys"},  # surveys: the writers of simulated packets

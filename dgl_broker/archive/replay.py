@@ -21,7 +21,7 @@ from dgl_broker.archive.tables import write_tables
 from dgl_broker.errors import StateError
 from dgl_broker.observe.summary import Accounts, tally, write_summary
 
-LIBRARIES = ("torch", "numpy", "fastavro", "pyarrow", "astropy")
+LIBRARIES = ("torch", "numpy", "fastavro", "pyarrow", "pyerfa")
 
 
 class Replay:

@@ -16,7 +16,7 @@ CONSUMER_DEFAULTS = {
     "partition.assignment.strategy": "cooperative-sticky",
     # A member that hangs is replaced after this; one that scores slowly keeps its place by its heartbeats.
     "session.timeout.ms": "30000",
-    "queued.max.messages.kbytes": "65536",  # of prefetched packets, for all partitions together
+    "queued.max.messages.kbytes": "32768",  # of prefetched packets, for all partitions together
     "fetch.queue.backoff.ms": "20",  # a full queue lasts half a second: librdkafka's second would leave us waiting
 }
 PRODUCER_DEFAULTS = {

@@ -66,6 +66,7 @@ class RunLoop:
             self.watch.beat(self.source)
             if len(batch):
                 self._one(batch, began)
+                del batch  # its packets: not to be held while the next ones are gathered
             elif self.source.at_end():
                 return
 

@@ -130,7 +130,7 @@ class History:
         return found
 
     def integers(self, names, before=0):
-        """Columns of whole numbers as int64, shape (names, rows), a null in row i as -1 - before - i; None for other columns."""
+        """Columns of whole numbers as int64, shape (names, rows), null in row i as -1 - before - i; None for other columns."""
         places = [self._layout.names.index(name) if name in self._layout.names else -1 for name in names]
         if any(at < 0 or self._layout.kinds[at] != "whole" for at in places):
             return None
