@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m benchmarks [NAME ...] [--quick] [--alerts real|simulated] [--out FOLDER]`."""
+"""Runs benchmarks: `python -m benchmarks [NAME ...] [--quick | --long] [--alerts real|simulated] [--out FOLDER]`."""
 
 import argparse
 import os
@@ -24,6 +24,7 @@ def main(argv=None):
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="few alerts and rounds: whether it runs, not what it costs")
     parser.add_argument("--long", action="store_true", help="ten visits in a row, and an hour of a night")
+    parser.add_argument("--minutes", type=float, help="of each of a night's two streams (default 2.7; 60 with --long)")
     parser.add_argument(
         "--alerts",
         choices=("real", "simulated"),
@@ -38,6 +39,8 @@ def main(argv=None):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}, expected 1 or more")
+    if options.minutes is not None and not options.minutes > 0:
+        parser.error(f"--minutes {options.minutes:g}, expected more than 0")
     if options.quick:
         options.rounds = min(options.rounds, 2)
     failed = []

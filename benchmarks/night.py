@@ -38,6 +38,8 @@ FLAT = 1.10  # what the last quarter may be of the second
 def run(options):
     """Yields a `Measure` without companions and one with them, where a redis-server is at hand."""
     seconds = 24.0 if options.quick else LONG_S if options.long else SHORT_S
+    if options.minutes is not None:
+        seconds = 60.0 * options.minutes
     rate = RATE / 4 if options.quick else RATE
     mix = next(m for m in mixes(options) if m.survey == "lsst" and m.name == "20 earlier rows")
     with bench.kafka() as server, tempfile.TemporaryDirectory(prefix="dgl-bench-") as folder:
