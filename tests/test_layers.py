@@ -125,6 +125,7 @@ def test_every_third_party_is_required_by_the_package():
         **dict.fromkeys(("crispy_forms", "django"), "tomtoolkit"),
         **dict.fromkeys(("tom_alerts", "tom_dataproducts", "tom_dataservices", "tom_targets"), "tomtoolkit"),
         "pittgoogle": "pittgoogle_client",
+        "erfa": "pyerfa",
         "sklearn": "scikit_learn",
         "yaml": "pyyaml",
     }
