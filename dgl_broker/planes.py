@@ -1,15 +1,22 @@
 """Stamps of a batch -> planes of the image: on one north-up grid, on the asinh scale of nJy or of a stamp's own noise."""
 
+import math
+
 import numpy as np
 
-from dgl_broker.north_up import place_north_up
-from dgl_broker.stamp_quality import level_and_noise
+from dgl_broker import native
+from dgl_broker.north_up import place_north_up, place_scaled
+from dgl_broker.stamp_quality import as_noise, level_and_noise
+from dgl_broker.stamps import all_valid
 
 MAX_NOISE_UNITS = 1e6  # a hot pixel of 1e30 must not overflow in the sums of the resampling
 
 
-def _ring_noise(stamp):
+def _ring_level_and_noise(stamp):
     """Level and noise of a stamp's outermost two pixels: median, and 1.4826 times the median absolute deviation."""
+    if native.COMPILED is not None:
+        found = native.COMPILED.ring_level_and_spread(stamp.pixels, stamp.valid.view(np.uint8))
+        return as_noise(*map(np.float32, found))
     edge = np.ones(stamp.pixels.shape, bool)
     edge[2:-2, 2:-2] = False
     ring = stamp.pixels[edge & stamp.valid]
@@ -18,13 +25,23 @@ def _ring_noise(stamp):
     return level_and_noise(ring)
 
 
-def _scaled(stamp, softening_njy):
-    """Pixels on the asinh scale: of nJy, or of the stamp's own noise above its own level where there is no zero point."""
+def _scale(stamp, softening_njy):
+    """(level, unit, limit) of the asinh scale: (pixel - level) / unit is placed, of at most that size.
+
+    Of nJy, or of the stamp's own noise above its own level where there is no zero point.
+    """
     if stamp.in_njy:
-        return stamp.pixels / np.float32(softening_njy)
-    level, noise = _ring_noise(stamp)
-    scaled = (stamp.pixels.astype(float) - level) / (noise or stamp.pixels.std() or 1.0)
-    return np.where(stamp.valid, np.clip(scaled, -MAX_NOISE_UNITS, MAX_NOISE_UNITS), 0.0).astype(np.float32)
+        return 0.0, softening_njy, math.inf
+    level, noise = _ring_level_and_noise(stamp)
+    return float(level), float(noise or stamp.pixels.std() or 1.0), MAX_NOISE_UNITS
+
+
+def _scaled(stamp, softening_njy):
+    level, unit, limit = _scale(stamp, softening_njy)
+    if stamp.in_njy:
+        return stamp.pixels / np.float32(unit)
+    scaled = (stamp.pixels.astype(float) - level) / unit
+    return np.where(stamp.valid, np.clip(scaled, -limit, limit), 0.0).astype(np.float32)
 
 
 def place_planes(stamps, side, pixel_scale_arcsec, softening_njy):
@@ -45,23 +62,35 @@ def place_planes(stamps, side, pixel_scale_arcsec, softening_njy):
     dict of (n, name) to (plane, valid)
         float32 and bool, (side, side); the same to the bit whatever else is in the batch.
     """
-    placed = {}
-    alike = {}
+    placed, alike = {}, {}
+    place = _place if native.COMPILED is None else _place_compiled
     for keys in _on_one_grid(stamps):
         alike.setdefault((len(keys), stamps[keys[0]].pixels.shape), []).append(keys)
-    for (n_planes, shape), groups in alike.items():
-        flat = [stamps[key] for keys in groups for key in keys]
-        planes, valid = place_north_up(
-            np.stack([_scaled(stamp, softening_njy) for stamp in flat]).reshape(-1, n_planes, *shape),
-            np.stack([stamp.valid for stamp in flat]).reshape(-1, n_planes, *shape),
-            np.stack([stamp.matrix for stamp in flat[::n_planes]]),
-            np.array([(stamp.x0, stamp.y0) for stamp in flat[::n_planes]]),
-            side,
-            pixel_scale_arcsec,
-        )
-        planes = np.arcsinh(planes)
-        placed.update({k: (planes[i, p], valid[i, p]) for i, keys in enumerate(groups) for p, k in enumerate(keys)})
+    for (n_planes, _), groups in alike.items():
+        keys = [key for together in groups for key in together]
+        flat = [stamps[key] for key in keys]
+        matrices = np.array([stamp.matrix for stamp in flat[::n_planes]])
+        origins = np.array([(stamp.x0, stamp.y0) for stamp in flat[::n_planes]])
+        planes, valid = place(flat, softening_njy, matrices, origins, side, pixel_scale_arcsec)
+        placed.update(zip(keys, zip(np.arcsinh(planes, out=planes), valid)))
     return placed
+
+
+def _place(stamps, softening_njy, matrices, origins, side, pixel_scale_arcsec):
+    """Planes and where they are valid, (n, side, side), of n stamps; those of one place stand one after the other."""
+    pixels, valid = np.stack([_scaled(stamp, softening_njy) for stamp in stamps]), np.stack([stamp.valid for stamp in stamps])
+    shape = (len(matrices), -1, *pixels.shape[1:])
+    found = place_north_up(pixels.reshape(shape), valid.reshape(shape), matrices, origins, side, pixel_scale_arcsec)
+    return [planes.reshape(-1, side, side) for planes in found]
+
+
+def _place_compiled(stamps, softening_njy, matrices, origins, side, pixel_scale_arcsec):
+    """The same to the bit, scaled and placed in one step."""
+    of_njy = 0.0, float(np.float32(softening_njy)), math.inf
+    scaling = [of_njy if stamp.in_njy else _scale(stamp, softening_njy) for stamp in stamps]
+    whole = all_valid(stamps[0].pixels.shape)
+    masks = [None if stamp.valid is whole else stamp.valid for stamp in stamps]
+    return place_scaled([stamp.pixels for stamp in stamps], masks, scaling, matrices, origins, side, pixel_scale_arcsec)
 
 
 def _on_one_grid(stamps):

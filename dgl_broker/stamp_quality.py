@@ -118,10 +118,13 @@ def _sharpness(around, peak):
 def level_and_noise(values):
     """Median, and 1.4826 times the median absolute deviation, of finite pixels of shape (n,), float32."""
     if native.COMPILED is not None:
-        level, spread = map(np.float32, native.COMPILED.level_and_spread(values))
-    else:
-        level = _median(values)
-        spread = _median(np.abs(values - level))
+        return as_noise(*map(np.float32, native.COMPILED.level_and_spread(values)))
+    level = _median(values)
+    return as_noise(level, _median(np.abs(values - level)))
+
+
+def as_noise(level, spread):
+    """Level and noise of a median and a median absolute deviation, as if pixels were Gaussian."""
     return level, 1.4826 * spread
 
 

@@ -8,6 +8,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import deflate
 import numpy as np
@@ -180,6 +181,14 @@ def primary_alone(data, max_bytes=MAX_INFLATED):
     return data[:end]
 
 
+@lru_cache(maxsize=64)
+def all_valid(shape):
+    """The mask of a stamp of which no pixel is masked: one for all of that shape, not to be written to."""
+    mask = np.ones(shape, bool)
+    mask.flags.writeable = False
+    return mask
+
+
 def clean_image(data, scale=1.0, limit=MAX_PIXEL, max_bytes=MAX_INFLATED):
     """The primary image of a FITS file without what is no measurement.
 
@@ -215,7 +224,7 @@ def clean_image(data, scale=1.0, limit=MAX_PIXEL, max_bytes=MAX_INFLATED):
         pixels, valid, height, width, any_light, cards = found
         pixels = np.frombuffer(pixels, np.float32).reshape(height, width)
         shape = (height, width)
-        return pixels, np.ones(shape, bool) if valid is None else np.frombuffer(valid, bool).reshape(shape), any_light, cards
+        return pixels, all_valid(shape) if valid is None else np.frombuffer(valid, bool).reshape(shape), any_light, cards
     pixels, cards = read_fits_image(data, max_bytes)
     valid = np.abs(pixels) < limit  # False for NaN
     pixels = np.where(valid, pixels, np.float32(0.0))

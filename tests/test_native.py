@@ -20,8 +20,10 @@ from fuzz.mutations import Schemas, mutants
 
 from dgl_broker import native
 from dgl_broker.errors import ConfigError, PacketError
-from dgl_broker.north_up import place_north_up
+from dgl_broker.north_up import place_north_up, place_scaled
+from dgl_broker.planes import place_planes
 from dgl_broker.stamp_quality import level_and_noise
+from dgl_broker.stamps import Stamp, all_valid
 from dgl_broker.surveys.values import columns, integers, meanings, present
 from dgl_broker.wire import DEFAULT, FolderSchemas, Limits, decode, decode_all, encode_container
 from dgl_broker.wire.containers import Container
@@ -188,6 +190,45 @@ def test_stamps_are_put_north_up_to_the_bit(shape, masked):
     stamps = random_stamps(np.random.default_rng(3), 40, *shape, masked)
     python, compiled = of_both(lambda: place_north_up(*stamps, max(shape), 0.2), "native")
     assert plain(compiled) == plain(python) and python[1].any() and not python[1].all()
+
+
+def stamps_of_alerts(rng, shape):
+    """Stamps by number and kind, as `place_planes` takes them: in nJy and not, with holes and without, turned and cut."""
+    pixels, valid, matrices, origins = random_stamps(rng, 24, 2, *shape, True)
+    valid[::2] = True
+    pixels[:4, :, 2:-2, 2:-2], pixels[2:4] = 7.0, 0.25  # no noise at the edge, or none at all
+    pixels[valid == 0] = 0.0
+    pixels[5, 1, -1, -1] = 1e14
+    origins[6:9] += 40.0  # beside the grid
+    found = {}
+    for n in range(24):
+        for p, kind in enumerate(("template", "difference")):
+            mask = all_valid(shape) if n % 4 == 0 else valid[n, p]
+            turned = matrices[n] if n % 3 else np.array([[-0.2, 0.0], [0.0, -0.2]])
+            found[n, kind] = Stamp(pixels[n, p] + np.float32(p == n % 2), mask, turned, *origins[n], in_njy=(n + p) % 3 > 0)
+    return found
+
+
+@needs_native
+@pytest.mark.parametrize("shape", [(30, 30), (63, 62), (3, 4), (1, 1), (256, 5)])
+def test_stamps_of_alerts_become_planes_to_the_bit(shape):
+    stamps = stamps_of_alerts(np.random.default_rng(8), shape)
+    python, compiled = of_both(lambda: place_planes(stamps, 31, 0.2, 300.0), "native")
+    assert plain(compiled) == plain(python) and len(python) == 48
+    alone = {key: place_planes({key: stamp}, 31, 0.2, 300.0)[key] for key, stamp in stamps.items()}
+    assert plain(alone) == plain({key: compiled[key] for key in alone})
+
+
+@needs_native
+def test_shapes_that_do_not_go_together_are_refused():
+    one, two = np.zeros((5, 5), np.float32), np.zeros((5, 6), np.float32)
+    matrices, origins = np.eye(2)[None], np.zeros((1, 2))
+    for pixels, masks, n in (([one, two], [None, None], 2), ([one], [np.ones((4, 5), bool)], 1), ([one], [None], 2)):
+        with pytest.raises(ValueError, match="arrays of other shapes"):
+            place_scaled(pixels, masks, [(0.0, 1.0, np.inf)] * n, matrices, origins, 5, 1.0)
+    huge = np.zeros((600, 600), np.float32)
+    with pytest.raises(ValueError, match="more pixels than"):
+        place_scaled([huge], [None], [(0.0, 1.0, np.inf)], matrices, origins + 300.0, 600, 1.0)
 
 
 @needs_native

@@ -17,7 +17,7 @@ import zlib
 import numpy as np
 
 from dgl_broker.alert import BANDS
-from dgl_broker.stamps import Stamp
+from dgl_broker.stamps import Stamp, all_valid
 
 MAGIC = b"DGLC"
 VERSION = 1
@@ -62,7 +62,7 @@ def _unpack_stamp(data, at):
         raise CorruptCompanion("stamp whose place on the sky is not finite")
     n = height * width
     if flags & _ALL_VALID:
-        valid = np.ones((height, width), bool)
+        valid = all_valid((height, width))
     else:
         n_mask = (n + 7) // 8
         bits = np.frombuffer(data, np.uint8, n_mask, at)

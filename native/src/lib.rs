@@ -11,6 +11,7 @@ mod pass;
 mod program;
 mod spread;
 mod stamp;
+mod taps;
 mod tree;
 
 use pyo3::prelude::*;
@@ -19,7 +20,7 @@ use pyo3::prelude::*;
 mod _native {
     /// Goes up with every change of what is offered here, so that `dgl_broker.native` leaves out an older build.
     #[pymodule_export]
-    const INTERFACE: u32 = 2;
+    const INTERFACE: u32 = 3;
 
     #[pymodule_export]
     use crate::north_up::place_north_up;
@@ -28,7 +29,7 @@ mod _native {
     #[pymodule_export]
     use crate::program::Program;
     #[pymodule_export]
-    use crate::spread::level_and_spread;
+    use crate::spread::{level_and_spread, ring_level_and_spread};
     #[pymodule_export]
     use crate::stamp::{gunzip, stamp};
 }

@@ -1,180 +1,373 @@
 //! Stamps onto a north-up grid, with the arithmetic of `dgl_broker.north_up` step by step, so that every bit is the same.
 
+use crate::taps::{BLOCK, Block, Taps, sample_before};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
+use std::cell::RefCell;
 
-const KEYS_A: f64 = -0.5; // cubic convolution, Keys 1981
-const SOUND: f32 = 0.1;
 const NO_WEIGHT: f32 = 1e-6;
+/// Pixels whose sums grow side by side: enough that none waits for another's.
+const LANES: usize = 8;
 
-/// Where a grid pixel falls along one axis of a stamp: its four samples there.
-#[derive(Clone, Copy, Default)]
-struct Taps {
-    at: [u32; 4],
-    weight: [f32; 4],
-    sum: f32,
-    inside: bool,
+/// Most of a stamp that a grid may use, with what is repeated beyond its edges: more than `dgl_broker.stamps` admits.
+const MOST_SAMPLES: usize = 1 << 17;
+type Samples = [f32; MOST_SAMPLES + 4];
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::new(Room::default());
 }
 
-impl Taps {
-    #[inline(always)]
-    fn of(place: f64, size: usize) -> Taps {
-        let first = floor(place + 1e-6); // a grid that coincides with the stamp's must not lose pixels to rounding
-        let t = (place - first).clamp(0.0, 1.0);
-        let s = 1.0 - t;
-        let a = KEYS_A;
-        let mut weight = [
-            (a * t * s * s) as f32,
-            (1.0 + t * t * ((a + 2.0) * t - (a + 3.0))) as f32,
-            (1.0 + s * s * ((a + 2.0) * s - (a + 3.0))) as f32,
-            (a * s * t * t) as f32,
-        ];
-        let mut at = [0; 4];
-        let last = size as i32 - 1;
-        for tap in 0..4 {
-            let sample = first as i32 + tap as i32 - 1;
-            if sample < 0 || sample > last {
-                weight[tap] = 0.0;
-            }
-            at[tap] = sample.clamp(0, last) as u32;
-        }
-        let sum = weight[0] + weight[1] + weight[2] + weight[3];
-        Taps { at, weight, sum, inside: (sum - 1.0).abs() < SOUND }
+/// What is used again from batch to batch, since new memory costs more than what is done in it.
+#[derive(Default)]
+struct Room {
+    image: Vec<f32>,
+    mask: Vec<u8>,
+    planes: Vec<Plane>,
+    blocks: Vec<Pixels>,
+}
+
+/// Resample stamps of one shape: see `dgl_broker.north_up.place_scaled`.
+///
+/// `pixels` float32 (height, width) each, those of one place one after the other; `valid` uint8 of each, None where all are.
+/// `scaling` float64 (n, 3): a plane's pixels become (pixel - level) / unit, of at most that size. `geometry` float64 (places, 7):
+/// the inverse matrix row by row, the origin, the ratio of pixel areas. Gives planes and where they are valid, (n, side * side).
+#[pyfunction]
+pub fn place_north_up<'py>(
+    py: Python<'py>,
+    pixels: Vec<PyBuffer<f32>>,
+    valid: Vec<Option<PyBuffer<u8>>>,
+    scaling: PyBuffer<f64>,
+    geometry: PyBuffer<f64>,
+    side: usize,
+    pixel_scale_arcsec: f64,
+) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
+    let (scaling, geometry) = (scaling.to_vec(py)?, geometry.to_vec(py)?);
+    let (scaling, geometry) = (scaling.as_chunks::<3>().0, geometry.as_chunks::<7>().0);
+    let Some(&[height, width]) = pixels.first().map(|first| first.shape()) else { return Err(other_shapes()) };
+    let (n, n_places) = (pixels.len(), geometry.len().max(1));
+    let alike = pixels.iter().all(|plane| plane.shape() == [height, width])
+        && valid.iter().flatten().all(|plane| plane.shape() == [height, width]);
+    if !alike || height * width == 0 || valid.len() != n || scaling.len() != n || n % n_places != 0 {
+        return Err(other_shapes());
     }
+    let grid = Grid::new(side, pixel_scale_arcsec, height, width);
+    let stamps = Stamps { pixels, valid, scaling, together: n / n_places };
+    ROOM.with_borrow_mut(|room| {
+        room.image.resize(height * width, 0.0);
+        room.mask.resize(height * width, 0);
+        room.planes.resize_with(stamps.together.max(room.planes.len()), Plane::new);
+        room.blocks.resize_with(grid.east.len().max(room.blocks.len()), Pixels::new);
+        let mut sound = None;
+        let placed = PyByteArray::new_with(py, n * grid.size * 4, |placed| {
+            sound = Some(PyByteArray::new_with(py, n * grid.size, |sound| {
+                grid.place(py, &stamps, geometry, room, placed.as_chunks_mut::<4>().0, sound)
+            })?);
+            Ok(())
+        })?;
+        Ok((placed, sound.ok_or_else(other_shapes)?))
+    })
 }
 
-/// The greatest whole number not above a number of moderate size; `f64::floor` is a call on older processors.
-#[inline(always)]
-fn floor(value: f64) -> f64 {
-    let whole = f64::from(value as i32);
-    if whole > value { whole - 1.0 } else { whole }
+fn other_shapes() -> PyErr {
+    PyValueError::new_err("arrays of other shapes than stated")
 }
 
-/// One plane of a stamp.
-struct Plane<'a> {
-    pixels: &'a [f32],
-    valid: &'a [u8],
-    width: usize,
+struct Stamps<'a> {
+    pixels: Vec<PyBuffer<f32>>,
+    valid: Vec<Option<PyBuffer<u8>>>,
+    scaling: &'a [[f64; 3]],
+    /// How many are of one place.
+    together: usize,
 }
 
-/// The grid of a batch, and the stamps' shape.
+/// The grid of a batch, pixel by pixel and in whole blocks, and the stamps' shape. Rows grow north, columns west.
 struct Grid {
-    offsets: Vec<f64>,
+    east: Vec<Block<f64>>,
+    north: Vec<Block<f64>>,
+    size: usize,
+    reach: f64,
     height: usize,
     width: usize,
 }
 
-/// Resample stamps of one shape: see `dgl_broker.north_up.place_north_up`.
-///
-/// `pixels` float32 and `valid` uint8 of shape (n, planes, height, width); `geometry` float64 (n, 7): the inverse matrix row by
-/// row, the origin, the ratio of pixel areas. Gives the planes and where they are valid, (n, planes, side * side).
-#[pyfunction]
-pub fn place_north_up<'py>(
-    py: Python<'py>,
-    pixels: PyBuffer<f32>,
-    valid: PyBuffer<u8>,
-    geometry: PyBuffer<f64>,
-    shape: (usize, usize, usize, usize),
-    side: usize,
-    pixel_scale_arcsec: f64,
-) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
-    let (n, planes, height, width) = shape;
-    let size = height * width;
-    let (pixels, valid, geometry) = (pixels.to_vec(py)?, valid.to_vec(py)?, geometry.to_vec(py)?);
-    if pixels.len() != n * planes * size || valid.len() != pixels.len() || geometry.len() != n * 7 || size == 0 {
-        return Err(PyValueError::new_err("arrays of other shapes than stated"));
-    }
-    let middle = (side as f64 - 1.0) / 2.0;
-    let grid = Grid { offsets: (0..side).map(|i| (i as f64 - middle) * pixel_scale_arcsec).collect(), height, width };
-    let mut placed = vec![0.0f32; n * planes * side * side];
-    let mut sound = vec![0u8; placed.len()];
-    let mut taps = vec![(Taps::default(), Taps::default()); side * side];
-    for stamp in 0..n {
-        let place = &geometry[stamp * 7..stamp * 7 + 7];
-        grid.find_taps(place, &mut taps);
-        for plane in stamp * planes..(stamp + 1) * planes {
-            let from = Plane { pixels: &pixels[plane * size..][..size], valid: &valid[plane * size..][..size], width };
-            let to = plane * side * side..(plane + 1) * side * side;
-            from.place(&taps, place[6] as f32, &mut placed[to.clone()], &mut sound[to]);
-        }
-    }
-    Ok((as_bytes(py, &placed)?, PyByteArray::new(py, &sound)))
-}
-
-fn as_bytes<'py>(py: Python<'py>, values: &[f32]) -> PyResult<Bound<'py, PyByteArray>> {
-    PyByteArray::new_with(py, values.len() * 4, |out| {
-        for (to, from) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-            *to = from.to_ne_bytes();
-        }
-        Ok(())
-    })
-}
-
 impl Grid {
-    /// Rows of the grid grow north, columns west.
-    fn find_taps(&self, place: &[f64], taps: &mut [(Taps, Taps)]) {
-        let mut pixel = taps.iter_mut();
-        for north in &self.offsets {
-            for west in &self.offsets {
-                let east = -west;
-                let x = place[0] * east + place[1] * north + place[4];
-                let y = place[2] * east + place[3] * north + place[5];
-                if let Some(pixel) = pixel.next() {
-                    *pixel = (Taps::of(x, self.width), Taps::of(y, self.height));
+    fn new(side: usize, pixel_scale_arcsec: f64, height: usize, width: usize) -> Grid {
+        let middle = (side as f64 - 1.0) / 2.0;
+        let offset = |i: usize| (i as f64 - middle) * pixel_scale_arcsec;
+        let size = side * side;
+        let blocks = |offset_of: &dyn Fn(usize) -> f64| {
+            let block = |from: usize| std::array::from_fn(|k| offset_of((from * BLOCK + k).min(size.saturating_sub(1))));
+            (0..size.div_ceil(BLOCK)).map(block).collect()
+        };
+        let east = blocks(&|pixel| -offset(pixel % side));
+        let north = blocks(&|pixel| offset(pixel / side));
+        Grid { east, north, size, reach: middle * pixel_scale_arcsec, height, width }
+    }
+
+    fn place(
+        &self,
+        py: Python<'_>,
+        stamps: &Stamps<'_>,
+        geometries: &[[f64; 7]],
+        room: &mut Room,
+        placed: &mut [[u8; 4]],
+        sound: &mut [u8],
+    ) -> PyResult<()> {
+        let mut window = Window::default();
+        for (place, geometry) in geometries.iter().enumerate() {
+            let alike = |other: Option<&[f64; 7]>| other.is_some_and(|other| other[..6] == geometry[..6]);
+            let (known, again) = (place > 0 && alike(geometries.get(place - 1)), alike(geometries.get(place + 1)));
+            if !known {
+                window = Window::of(self, geometry);
+                if window.rows * window.columns > MOST_SAMPLES {
+                    return Err(PyValueError::new_err("a stamp of more pixels than are put north up"));
+                }
+            }
+            let which = place * stamps.together..(place + 1) * stamps.together;
+            for (plane, n) in room.planes.iter_mut().zip(which.clone()) {
+                stamps.pixels[n].copy_to_slice(py, &mut room.image)?;
+                let valid = match &stamps.valid[n] {
+                    Some(valid) => valid.copy_to_slice(py, &mut room.mask).map(|()| room.mask.as_slice())?,
+                    None => &[],
+                };
+                let [level, unit, most] = stamps.scaling[n];
+                plane.fill(&room.image, valid, &window, self, &Scaling { level, unit, most });
+            }
+            for (number, start) in (0..self.size).step_by(BLOCK).enumerate() {
+                // What is not used again stays in the nearest cache.
+                let block = &mut room.blocks[if known || again { number } else { 0 }];
+                if !known {
+                    self.find(number, geometry, &window, block);
+                }
+                let count = BLOCK.min(self.size - start);
+                for (plane, n) in room.planes.iter().zip(which.clone()) {
+                    let to = n * self.size + start..n * self.size + start + count;
+                    block.place(plane, geometry[6] as f32, &mut placed[to.clone()], &mut sound[to]);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What the pixels of a block need of stamps of one geometry.
+    #[inline(never)]
+    fn find(&self, number: usize, geometry: &[f64; 7], window: &Window, found: &mut Pixels) {
+        let (east, north) = (&self.east[number], &self.north[number]);
+        found.x.find(&along(geometry[0], geometry[1], geometry[4], east, north), self.width);
+        found.y.find(&along(geometry[2], geometry[3], geometry[5], east, north), self.height);
+        found.x.end(self.width);
+        found.y.end(self.height);
+        found.join(window);
     }
 }
 
-impl Plane<'_> {
-    fn place(&self, taps: &[(Taps, Taps)], area: f32, placed: &mut [f32], sound: &mut [u8]) {
-        // Which way a plane takes depends on its own mask alone: company must not change a bit.
-        let whole = self.valid.iter().all(|&valid| valid != 0);
-        for ((taps, placed), sound) in taps.iter().zip(placed).zip(sound) {
-            let (x, y) = taps;
-            let found = if whole { self.whole(x, y) } else { self.masked(x, y) };
-            if let Some(value) = found {
-                *placed = value * area;
-                *sound = 1;
+#[inline(always)]
+fn along(a: f64, b: f64, origin: f64, east: &Block<f64>, north: &Block<f64>) -> Block<f64> {
+    let mut places = [0.0; BLOCK];
+    for k in 0..BLOCK {
+        places[k] = a * east[k] + b * north[k] + origin;
+    }
+    places
+}
+
+/// The samples that a grid uses of a stamp: from row `top` and column `left`, which may lie two before the first.
+#[derive(Default)]
+struct Window {
+    top: i32,
+    left: i32,
+    rows: usize,
+    columns: usize,
+}
+
+impl Window {
+    /// Places grow or fall steadily over the grid, also as they are rounded, so that its corners have the extremes.
+    fn of(grid: &Grid, geometry: &[f64; 7]) -> Window {
+        let ends = |a: f64, b: f64, origin: f64, size: usize| {
+            let (mut low, mut high) = (size as i32, -2);
+            for (east, north) in [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)] {
+                let first = sample_before(a * (east * grid.reach) + b * (north * grid.reach) + origin, size);
+                (low, high) = (low.min(first), high.max(first));
             }
+            (low - 1, (high - low + 4) as usize)
+        };
+        let (left, columns) = ends(geometry[0], geometry[1], geometry[4], grid.width);
+        let (top, rows) = ends(geometry[2], geometry[3], geometry[5], grid.height);
+        Window { top, left, rows, columns }
+    }
+}
+
+/// What a plane's pixels become before they are placed.
+struct Scaling {
+    level: f64,
+    unit: f64,
+    most: f64,
+}
+
+/// The window of one plane of a stamp; beyond the stamp its outermost pixels again, which have no weight there.
+struct Plane {
+    pixels: Box<Samples>,
+    present: Box<Samples>,
+    whole: bool,
+}
+
+impl Plane {
+    fn new() -> Plane {
+        Plane { pixels: samples(), present: samples(), whole: true }
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, pixels: &[f32], valid: &[u8], window: &Window, grid: &Grid, scaling: &Scaling) {
+        // Which way a plane takes depends on its own mask alone: company must not change a bit.
+        self.whole = valid.iter().fold(true, |all, &valid| all & (valid != 0));
+        let last = (window.left + window.columns as i32).clamp(1, grid.width as i32) as usize;
+        let first = window.left.clamp(0, last as i32 - 1) as usize;
+        let shift = (first as i32 - window.left) as usize;
+        let rows = self.pixels.chunks_exact_mut(window.columns).zip(self.present.chunks_exact_mut(window.columns));
+        for (number, (to, present)) in rows.take(window.rows).enumerate() {
+            let row = (window.top + number as i32).clamp(0, grid.height as i32 - 1) as usize * grid.width;
+            let which = row + first..row + last;
+            let inner = shift..shift + last - first;
+            scaling.apply(&pixels[which.clone()], &mut to[inner.clone()]);
+            if !self.whole {
+                let masked = present[inner.clone()].iter_mut().zip(&mut to[inner.clone()]);
+                for ((present, pixel), valid) in masked.zip(&valid[which]) {
+                    (*present, *pixel) = if *valid != 0 { (1.0, *pixel) } else { (0.0, 0.0) };
+                }
+                repeat_ends(present, inner.clone());
+            }
+            repeat_ends(to, inner);
         }
+    }
+}
+
+fn samples() -> Box<Samples> {
+    vec![0.0; MOST_SAMPLES + 4].into_boxed_slice().try_into().expect("as many as stated")
+}
+
+/// Before and behind the inner values of a row the outermost of them.
+fn repeat_ends(values: &mut [f32], inner: std::ops::Range<usize>) {
+    let (first, last) = (values[inner.start], values[inner.end - 1]);
+    values[..inner.start].fill(first);
+    values[inner.end..].fill(last);
+}
+
+impl Scaling {
+    #[inline(always)]
+    fn apply(&self, pixels: &[f32], to: &mut [f32]) {
+        if self.level == 0.0 && self.most == f64::INFINITY {
+            let unit = self.unit as f32;
+            to.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = pixel / unit);
+        } else {
+            let scaled = |pixel: f32| ((f64::from(pixel) - self.level) / self.unit).clamp(-self.most, self.most);
+            to.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = scaled(*pixel) as f32);
+        }
+    }
+}
+
+/// The pixels of a block: where their samples stand in a window, and with which weights.
+#[derive(Clone)]
+struct Pixels {
+    at: Block<u32>,
+    columns: u32,
+    x: Taps,
+    y: Taps,
+    sum: Block<f32>,
+    inside: Block<bool>,
+}
+
+impl Pixels {
+    fn new() -> Pixels {
+        Pixels { at: [0; BLOCK], columns: 0, x: Taps::new(), y: Taps::new(), sum: [0.0; BLOCK], inside: [false; BLOCK] }
+    }
+
+    #[inline(always)]
+    fn join(&mut self, window: &Window) {
+        let (x, y, columns) = (&self.x, &self.y, window.columns as i32);
+        let start = (window.top + 1).wrapping_mul(columns).wrapping_add(window.left + 1);
+        for k in 0..BLOCK {
+            self.at[k] = y.first[k].wrapping_mul(columns).wrapping_add(x.first[k]).wrapping_sub(start) as u32;
+        }
+        for k in 0..BLOCK {
+            self.sum[k] = x.sum[k] * y.sum[k];
+        }
+        for k in 0..BLOCK {
+            self.inside[k] = x.inside[k] & y.inside[k];
+        }
+        self.columns = window.columns as u32;
+    }
+
+    #[inline(never)]
+    fn place(&self, plane: &Plane, area: f32, placed: &mut [[u8; 4]], sound: &mut [u8]) {
+        let (mut values, inside) = if plane.whole { self.whole(plane) } else { self.masked(plane) };
+        for (value, inside) in values.iter_mut().zip(&inside) {
+            *value = if *inside { *value * area } else { 0.0 };
+        }
+        for (placed, value) in placed.iter_mut().zip(&values) {
+            *placed = value.to_ne_bytes();
+        }
+        for (sound, inside) in sound.iter_mut().zip(&inside) {
+            *sound = u8::from(*inside);
+        }
+    }
+
+    /// Some pixels' samples of one row of taps, side by side.
+    #[inline(always)]
+    fn samples<'a>(&self, of: &'a Samples, from: usize, j: usize) -> [&'a [f32; 4]; LANES] {
+        std::array::from_fn(|k| {
+            let at = (self.at[from + k].wrapping_add((j as u32).wrapping_mul(self.columns))) as usize % MOST_SAMPLES;
+            of[at..at + 4].try_into().unwrap_or(&[0.0; 4])
+        })
     }
 
     /// Without masked pixels: what lies inside is separable in x and y.
     #[inline(always)]
-    fn whole(&self, x: &Taps, y: &Taps) -> Option<f32> {
-        if !(x.inside && y.inside) {
-            return None;
-        }
-        let mut total = 0.0f32;
-        for j in 0..4 {
-            let row = &self.pixels[y.at[j] as usize * self.width..][..self.width];
-            for i in 0..4 {
-                total += row[x.at[i] as usize] * (x.weight[i] * y.weight[j]);
+    fn whole(&self, plane: &Plane) -> (Block<f32>, Block<bool>) {
+        let mut values = [0.0; BLOCK];
+        for from in (0..BLOCK).step_by(LANES) {
+            let mut total = [0.0f32; LANES];
+            for j in 0..4 {
+                let pixels = self.samples(&plane.pixels, from, j);
+                for i in 0..4 {
+                    for k in 0..LANES {
+                        total[k] += pixels[k][i] * (self.x.weight[i][from + k] * self.y.weight[j][from + k]);
+                    }
+                }
+            }
+            for k in 0..LANES {
+                values[from + k] = total[k] / self.sum[from + k];
             }
         }
-        Some(total / (x.sum * y.sum))
+        (values, self.inside)
     }
 
     /// With masked pixels: weights are summed pixel by pixel.
-    fn masked(&self, x: &Taps, y: &Taps) -> Option<f32> {
-        let (mut total, mut weight) = (0.0f32, 0.0f32);
-        let mut sound = x.inside && y.inside;
-        for j in 0..4 {
-            for i in 0..4 {
-                let at = y.at[j] as usize * self.width + x.at[i] as usize;
-                let w = x.weight[i] * y.weight[j];
-                let present = self.valid[at] != 0;
-                total += if present { self.pixels[at] } else { 0.0 } * w;
-                weight += if present { w } else { 0.0 };
-                if (1..3).contains(&i) && (1..3).contains(&j) {
-                    sound &= present || w.abs() < NO_WEIGHT;
+    #[inline(never)]
+    fn masked(&self, plane: &Plane) -> (Block<f32>, Block<bool>) {
+        let (mut values, mut sound) = ([0.0; BLOCK], self.inside);
+        for from in (0..BLOCK).step_by(LANES) {
+            let (mut total, mut weight, mut lost) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+            for j in 0..4 {
+                let pixels = self.samples(&plane.pixels, from, j);
+                let present = self.samples(&plane.present, from, j);
+                for i in 0..4 {
+                    for k in 0..LANES {
+                        let w = self.x.weight[i][from + k] * self.y.weight[j][from + k];
+                        total[k] += pixels[k][i] * w;
+                        weight[k] += present[k][i] * w;
+                        if (1..3).contains(&i) && (1..3).contains(&j) {
+                            let without = if present[k][i] != 0.0 { 0.0 } else { w.abs() };
+                            lost[k] = if without > lost[k] { without } else { lost[k] };
+                        }
+                    }
                 }
             }
+            for k in 0..LANES {
+                values[from + k] = total[k] / weight[k];
+                sound[from + k] &= (weight[k] > 0.5) & (lost[k] < NO_WEIGHT);
+            }
         }
-        (sound && weight > 0.5).then(|| total / weight)
+        (values, sound)
     }
 }
