@@ -9,7 +9,7 @@ import os
 from dgl_broker.errors import ConfigError
 
 VARIABLE = "DGL_DECODER"
-INTERFACE = 3  # of native/src/lib.rs
+INTERFACE = 4  # of native/src/lib.rs
 
 
 def _chosen(wanted):

@@ -156,6 +156,21 @@ def test_columns_of_a_history_are_those_of_its_rows(history, fields):
     np.testing.assert_array_equal(integers([rows], ("candid", "fid")), integers([rows.rows()], ("candid", "fid")))
 
 
+@needs_native
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], [{**ROWS[0], "jd": jd} for jd in (1e31, -1e31, 1e-31, -0.0, float("inf"))]])
+def test_columns_are_the_same_to_the_bit(rows):
+    kept = {**ROW_SCHEMA, "fields": [f for f in ROW_SCHEMA["fields"] if f["name"] in ROWS[0]]}
+    schema, kept = (made.record("alert", rows={"type": "array", "items": ["null", row]}) for row in (ROW_SCHEMA, kept))
+    whole = [row and {**row, "before": 1.0, "noise": "abc", "after": True} for row in rows]
+    payload, start, stop = Container(encode_container(schema, {"rows": whole}), DEFAULT).one()
+    read = BUILT.Program.compile(schema, kept, Layout).read(payload, start, stop, 10, 10)[0]["rows"]
+    fields = ("magpsf", "fid", "jd", "nosuchfield", "candid")
+    python, compiled = of_both(lambda: columns([present(read)], fields), "native")
+    assert plain(compiled) == plain(python) and compiled.shape == (5, sum(row is not None for row in rows))
+    with pytest.raises(ValueError, match="columns of different lengths"):
+        BUILT.numbers(bytes(8), bytes(1), 2, [(0, False)], 0.0, 1.0)
+
+
 @pytest.mark.parametrize("quick", QUICK)
 @pytest.mark.parametrize("n_rows", [59, 60])
 def test_rows_are_limited_alike(n_rows, quick):

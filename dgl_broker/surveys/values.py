@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from dgl_broker.errors import PacketError
-from dgl_broker.wire.histories import History
+from dgl_broker.wire.histories import History, within
 from dgl_broker.wire.schema_tree import shown
 
 # What is measured of a source has a size between these, in whatever unit; products and quotients of such numbers do not
@@ -81,17 +81,15 @@ def columns(histories, fields):
     NaN for null, for a missing field, and for what is no number or an absurd one.
     """
     parts = [_columns(rows, fields) for rows in histories if len(rows)]
-    found = np.concatenate(parts, axis=1) if parts else np.empty((len(fields), 0))
-    size = np.abs(found)
-    found[size > GREATEST] = np.nan
-    found[size < LEAST] = 0.0
-    return found
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts, axis=1) if parts else np.empty((len(fields), 0))
 
 
 def _columns(rows, fields):
-    if isinstance(rows, History) and (found := rows.numbers(fields)) is not None:
+    if isinstance(rows, History) and (found := rows.numbers(fields, LEAST, GREATEST)) is not None:
         return found
-    return np.array([_column(cells(rows, field)) for field in fields])
+    return within(np.array([_column(cells(rows, field)) for field in fields]), LEAST, GREATEST)
 
 
 def _column(values):

@@ -5,6 +5,8 @@ from itertools import accumulate, groupby
 
 import numpy as np
 
+from dgl_broker import native
+
 
 class Layout:
     """Names and kinds of a history's columns; called by the decoder with the columns of one packet.
@@ -27,13 +29,17 @@ class Layout:
         return History(self, n, words, nulls, texts, places)
 
     def selection(self, names):
-        """How columns of float64 are had: (where each stands, rows to fill with NaN, rows of other kinds); None for texts."""
+        """How columns of float64 are had: (where each stands, rows to fill with NaN, rows of other kinds); None for texts.
+
+        Fourth the same for the compiled module: of each column where it stands or -1, and whether it is of whole numbers.
+        """
         if names not in self._selections:
             at = [self.names.index(name) if name in self.names else -1 for name in names]
             kinds = ["missing" if place < 0 else self.kinds[place] for place in at]
             missing = [row for row, kind in enumerate(kinds) if kind == "missing"]
             other = [(row, at[row]) for row, kind in enumerate(kinds) if kind in ("whole", "boolean")]
-            self._selections[names] = None if "text" in kinds else (np.maximum(at, 0), missing, other)
+            plan = [(place, kind in ("whole", "boolean")) for place, kind in zip(at, kinds)]
+            self._selections[names] = None if "text" in kinds else (np.maximum(at, 0), missing, other, plan)
         return self._selections[names]
 
 
@@ -108,17 +114,22 @@ class History:
             values = [texts[value] for value in values]
         return [None if null else value for value, null in zip(values, nulls)] if any(nulls) else values
 
-    def numbers(self, names):
+    def numbers(self, names, least=0.0, greatest=np.inf):
         """Columns as float64, shape (names, rows), NaN for null and where there is no such column; None for texts.
 
         Parameters
         ----------
         names : tuple of str
+        least, greatest : float
+            Numbers nearer to zero than `least` are zero, those beyond `greatest` NaN.
         """
         selection = self._layout.selection(names)
         if selection is None:
             return None
-        places, missing, other = selection
+        places, missing, other, plan = selection
+        if native.COMPILED is not None:
+            found = native.COMPILED.numbers(self._words, self._nulls, self._n, plan, least, greatest)
+            return np.frombuffer(found, np.float64).reshape(len(names), self._n)
         if not self._layout.names:
             return np.full((len(names), self._n), np.nan)
         found = self._words_as(np.float64).take(places, axis=0)
@@ -127,7 +138,7 @@ class History:
         for row, at in other:
             found[row] = self._words_as(np.int64)[at]
             found[row, self._is_null()[at]] = np.nan
-        return found
+        return within(found, least, greatest)
 
     def integers(self, names, before=0):
         """Columns of whole numbers as int64, shape (names, rows), null in row i as -1 - before - i; None for other columns."""
@@ -151,6 +162,14 @@ class History:
 
     def _is_null(self):
         return np.frombuffer(self._nulls, np.bool_).reshape(len(self._layout.names), self._n)
+
+
+def within(found, least, greatest):
+    """Numbers of an array, which is changed: NaN beyond `greatest`, zero nearer to zero than `least`."""
+    size = np.abs(found)
+    found[size > greatest] = np.nan
+    found[size < least] = 0.0
+    return found
 
 
 def end_to_end(histories):

@@ -6,6 +6,7 @@
 mod cursor;
 mod history;
 mod north_up;
+mod numbers;
 mod order;
 mod pass;
 mod program;
@@ -20,10 +21,12 @@ use pyo3::prelude::*;
 mod _native {
     /// Goes up with every change of what is offered here, so that `dgl_broker.native` leaves out an older build.
     #[pymodule_export]
-    const INTERFACE: u32 = 3;
+    const INTERFACE: u32 = 4;
 
     #[pymodule_export]
     use crate::north_up::place_north_up;
+    #[pymodule_export]
+    use crate::numbers::numbers;
     #[pymodule_export]
     use crate::order::light_curve_order;
     #[pymodule_export]
