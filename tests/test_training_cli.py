@@ -10,6 +10,7 @@ from dgl_broker.cli import main
 from dgl_broker.cli.dataset import scaled_plan
 from dgl_broker.errors import ConfigError
 from dgl_broker.model import load_bundle
+from dgl_broker.training.presets import load_preset
 from dgl_broker.training.shards import write_shard
 
 FRACTIONS = {"train": 0.4, "validation": 0.1, "stack": 0.1, "calibration": 0.1, "null": 0.1, "test": 0.2}
@@ -166,3 +167,10 @@ def test_a_plan_is_scaled_by_whole_shards():
         scaled_plan("lsst_alert", 1, ["fitt"])
     with pytest.raises(ConfigError, match="no plan"):
         scaled_plan("lsst_wide_paper")
+
+
+def test_a_recipe_of_ones_own_for_a_paper_set_reads_a_paper_set(tmp_path, capsys):
+    recipe = tmp_path / "own.json"
+    recipe.write_text(json.dumps(load_preset("lsst_wide_paper")))
+    assert main(["train", "--preset-file", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path / "b")]) == 3
+    assert "GROUP_1_ims" in capsys.readouterr().err

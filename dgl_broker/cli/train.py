@@ -62,12 +62,12 @@ def run(args):
         return 0
     preset, baseline = _preset(args, BASELINES)
     tables = None
-    if args.set:
+    if preset["card"].get("kind") == "paper":
         from dgl_broker.training.paper_data import open_paper_tables
 
         tables = open_paper_tables(args.data, preset["card"], args.published_splits, args.share)
     elif args.published_splits:
-        raise ConfigError("--published-splits: only with --set")
+        raise ConfigError("--published-splits: only for the paper's sets")
     if baseline:
         make_baseline_from(baseline, preset, args.data, args.out, tables=tables, **common)
     else:
