@@ -49,7 +49,7 @@ def _members(server, folder, mix, values, n, rounds):
         f"{count} members over 1": [a / b for a, b in zip(rates[f"{count} members"], rates["1 member"])] for count in (2, 4)
     }
     notes = mix.notes | {"sent": f"{n} messages, {bench.PARTITIONS} partitions, ungated", "lost": lost, "twice": twice}
-    return _measure("members, each a process of its own", rates, ratios, notes)
+    return _measure(f"{mix.title}: members, each a process of its own", rates, ratios, notes)
 
 
 def _drained(server, folder, values, n, count):
@@ -105,11 +105,15 @@ def _changing(server, folder, mix, values, n):
     began = arrival.arrive()
     try:
         draining.wait_for_outputs(outputs, n // 10, members)
-        for what, act in (("one joins", joins), ("one is killed", is_killed), ("one leaves", leaves)):
+        for what, until, act in (
+            ("one joins", "from the start of one that joins until it has its share of partitions", joins),
+            ("one is killed", "from the end of one that is killed until the others hold its partitions", is_killed),
+            ("one leaves", "from the end of one that leaves in order until the others hold its partitions", leaves),
+        ):
             at = time.time()
             act()
             draining.wait_for_members(server, run_of_it.group, len(members), members)
-            settled[f"until partitions are shared anew after {what}"] = [time.time() - at]
+            settled[until] = [time.time() - at]
             told.append(f"{what} after {at - began:.1f} s, {n - min(n, outputs.count())} waiting when that was settled")
         # What was in hand of the killed one comes again.
         draining.wait_until_committed(server, run_of_it, members)
@@ -145,6 +149,8 @@ def _companions(server, folder, mix, stream, rounds):
             rate, notes_of_store = _in_redis(server, folder / f"redis{turn}", stream)
             rates.setdefault("companions in one Redis", []).append(rate)
             notes |= notes_of_store
+        else:
+            notes["companions in one Redis"] = "not run: there is no redis-server"
         written, read, sizes = _rekeyed(server, folder / f"rekey{turn}", stream)
         rates.setdefault("rekey: slimmed and written by object", []).append(written)
         rates.setdefault("run on the re-keyed topic", []).append(read)

@@ -21,7 +21,7 @@ from benchmarks import kafka_topic as bench
 from benchmarks.alerts import mixes, official_schemas
 from benchmarks.end_to_end import scored_values
 from benchmarks.processes import Memory
-from benchmarks.report import Measure, at_most, spread
+from benchmarks.report import Measure, NotRun, at_most, spread
 
 from kafka.broker import free_ports  # isort: skip - on the path once kafka_topic is imported
 
@@ -44,14 +44,15 @@ def run(options):
     mix = next(m for m in mixes(options) if m.survey == "lsst" and m.name == "20 earlier rows")
     with bench.kafka() as server, tempfile.TemporaryDirectory(prefix="dgl-bench-") as folder:
         yield _night(server, Path(folder) / "alone", mix, seconds, rate, None)
-        if shutil.which("redis-server"):
-            from redis_server import Server
+        if not shutil.which("redis-server"):
+            raise NotRun("with companions: there is no redis-server")
+        from redis_server import Server
 
-            store = Server(folder)
-            try:
-                yield _night(server, Path(folder) / "companions", mix, seconds, rate, store)
-            finally:
-                store.stop()
+        store = Server(folder)
+        try:
+            yield _night(server, Path(folder) / "companions", mix, seconds, rate, store)
+        finally:
+            store.stop()
 
 
 def _night(server, folder, mix, seconds, rate, store):

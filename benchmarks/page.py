@@ -63,7 +63,7 @@ def tables(results):
 def provenance(results):
     """What the results were measured on: a line for each machine, and the versions."""
     runs = {}
-    for one in results:
+    for one in (one for one in results if one["measures"]):
         machine, versions = one["machine"], one["versions"]
         where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB, {machine['system']}"
         with_what = ", ".join(f"{name} {version}" for name, version in versions.items() if version)

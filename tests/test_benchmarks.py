@@ -135,6 +135,7 @@ def test_page_says_of_each_goal_whether_it_was_met(found, verdict, tmp_path):
     assert f"| 1 | thing | times as fast | at least 10x | {found:g}x | {found:g} to {found:g} | {verdict} |" in text
     assert "| 1 | thing | ours | at most 5 us an alert | 3 us an alert | 2.32 to 3.68 | met |" in text
     assert "### 8. On a GPU\n\nnot run: no CUDA device" in text and "old" not in text
+    assert "- decode: " in text and "device: " not in text  # what it ran on is said of what was measured
     assert text.startswith("# Performance\n\nbefore\n") and text.endswith(page.END + "\nafter\n")
     assert text == page.page(text, page.read_results(tmp_path))
     assert ("missed" if found < 10 else "met") in report.text(made(found))
