@@ -14,6 +14,7 @@ mod spread;
 mod stamp;
 mod taps;
 mod tree;
+mod window;
 
 use pyo3::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Stamps onto a north-up grid, with the arithmetic of `dgl_broker.north_up` step by step, so that every bit is the same.
 
-use crate::taps::{BLOCK, Block, Taps, sample_before};
+use crate::taps::{BLOCK, Block, Taps};
+use crate::window::{MOST_SAMPLES, Plane, Samples, Scaling, Window};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,10 +11,6 @@ use std::cell::RefCell;
 const NO_WEIGHT: f32 = 1e-6;
 /// Pixels whose sums grow side by side: enough that none waits for another's.
 const LANES: usize = 8;
-
-/// Most of a stamp that a grid may use, with what is repeated beyond its edges: more than `dgl_broker.stamps` admits.
-const MOST_SAMPLES: usize = 1 << 17;
-type Samples = [f32; MOST_SAMPLES + 4];
 
 thread_local! {
     static ROOM: RefCell<Room> = RefCell::new(Room::default());
@@ -120,7 +117,7 @@ impl Grid {
             let alike = |other: Option<&[f64; 7]>| other.is_some_and(|other| other[..6] == geometry[..6]);
             let (known, again) = (place > 0 && alike(geometries.get(place - 1)), alike(geometries.get(place + 1)));
             if !known {
-                window = Window::of(self, geometry);
+                window = Window::of(self.reach, (self.height, self.width), geometry);
                 if window.rows * window.columns > MOST_SAMPLES {
                     return Err(PyValueError::new_err("a stamp of more pixels than are put north up"));
                 }
@@ -133,7 +130,7 @@ impl Grid {
                     None => &[],
                 };
                 let [level, unit, most] = stamps.scaling[n];
-                plane.fill(&room.image, valid, &window, self, &Scaling { level, unit, most });
+                plane.fill(&room.image, valid, (self.height, self.width), &window, &Scaling { level, unit, most });
             }
             for (number, start) in (0..self.size).step_by(BLOCK).enumerate() {
                 // What is not used again stays in the nearest cache.
@@ -170,100 +167,6 @@ fn along(a: f64, b: f64, origin: f64, east: &Block<f64>, north: &Block<f64>) -> 
         places[k] = a * east[k] + b * north[k] + origin;
     }
     places
-}
-
-/// The samples that a grid uses of a stamp: from row `top` and column `left`, which may lie two before the first.
-#[derive(Default)]
-struct Window {
-    top: i32,
-    left: i32,
-    rows: usize,
-    columns: usize,
-}
-
-impl Window {
-    /// Places grow or fall steadily over the grid, also as they are rounded, so that its corners have the extremes.
-    fn of(grid: &Grid, geometry: &[f64; 7]) -> Window {
-        let ends = |a: f64, b: f64, origin: f64, size: usize| {
-            let (mut low, mut high) = (size as i32, -2);
-            for (east, north) in [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)] {
-                let first = sample_before(a * (east * grid.reach) + b * (north * grid.reach) + origin, size);
-                (low, high) = (low.min(first), high.max(first));
-            }
-            (low - 1, (high - low + 4) as usize)
-        };
-        let (left, columns) = ends(geometry[0], geometry[1], geometry[4], grid.width);
-        let (top, rows) = ends(geometry[2], geometry[3], geometry[5], grid.height);
-        Window { top, left, rows, columns }
-    }
-}
-
-/// What a plane's pixels become before they are placed.
-struct Scaling {
-    level: f64,
-    unit: f64,
-    most: f64,
-}
-
-/// The window of one plane of a stamp; beyond the stamp its outermost pixels again, which have no weight there.
-struct Plane {
-    pixels: Box<Samples>,
-    present: Box<Samples>,
-    whole: bool,
-}
-
-impl Plane {
-    fn new() -> Plane {
-        Plane { pixels: samples(), present: samples(), whole: true }
-    }
-
-    #[inline(never)]
-    fn fill(&mut self, pixels: &[f32], valid: &[u8], window: &Window, grid: &Grid, scaling: &Scaling) {
-        // Which way a plane takes depends on its own mask alone: company must not change a bit.
-        self.whole = valid.iter().fold(true, |all, &valid| all & (valid != 0));
-        let last = (window.left + window.columns as i32).clamp(1, grid.width as i32) as usize;
-        let first = window.left.clamp(0, last as i32 - 1) as usize;
-        let shift = (first as i32 - window.left) as usize;
-        let rows = self.pixels.chunks_exact_mut(window.columns).zip(self.present.chunks_exact_mut(window.columns));
-        for (number, (to, present)) in rows.take(window.rows).enumerate() {
-            let row = (window.top + number as i32).clamp(0, grid.height as i32 - 1) as usize * grid.width;
-            let which = row + first..row + last;
-            let inner = shift..shift + last - first;
-            scaling.apply(&pixels[which.clone()], &mut to[inner.clone()]);
-            if !self.whole {
-                let masked = present[inner.clone()].iter_mut().zip(&mut to[inner.clone()]);
-                for ((present, pixel), valid) in masked.zip(&valid[which]) {
-                    (*present, *pixel) = if *valid != 0 { (1.0, *pixel) } else { (0.0, 0.0) };
-                }
-                repeat_ends(present, inner.clone());
-            }
-            repeat_ends(to, inner);
-        }
-    }
-}
-
-fn samples() -> Box<Samples> {
-    vec![0.0; MOST_SAMPLES + 4].into_boxed_slice().try_into().expect("as many as stated")
-}
-
-/// Before and behind the inner values of a row the outermost of them.
-fn repeat_ends(values: &mut [f32], inner: std::ops::Range<usize>) {
-    let (first, last) = (values[inner.start], values[inner.end - 1]);
-    values[..inner.start].fill(first);
-    values[inner.end..].fill(last);
-}
-
-impl Scaling {
-    #[inline(always)]
-    fn apply(&self, pixels: &[f32], to: &mut [f32]) {
-        if self.level == 0.0 && self.most == f64::INFINITY {
-            let unit = self.unit as f32;
-            to.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = pixel / unit);
-        } else {
-            let scaled = |pixel: f32| ((f64::from(pixel) - self.level) / self.unit).clamp(-self.most, self.most);
-            to.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = scaled(*pixel) as f32);
-        }
-    }
 }
 
 /// The pixels of a block: where their samples stand in a window, and with which weights.

@@ -41,21 +41,34 @@ pub fn ring_level_and_spread(py: Python<'_>, pixels: PyBuffer<f32>, valid: PyBuf
     of(ring)
 }
 
-fn of(mut values: Vec<f32>) -> PyResult<(f32, f32)> {
+fn of(values: Vec<f32>) -> PyResult<(f32, f32)> {
     if values.is_empty() {
         return Err(PyValueError::new_err("no values"));
     }
-    let level = median(&mut values);
-    values.iter_mut().for_each(|value| *value = (*value - level).abs());
-    Ok((level, median(&mut values)))
+    let mut keys: Vec<i32> = values.iter().map(|value| key(*value)).collect();
+    let level = median(&mut keys);
+    for (key_of, value) in keys.iter_mut().zip(&values) {
+        *key_of = key((*value - level).abs());
+    }
+    Ok((level, median(&mut keys)))
 }
 
-fn median(values: &mut [f32]) -> f32 {
-    let (count, middle) = (values.len(), values.len() / 2);
-    let (lower, &mut above, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
+/// A number's bits as a whole number of the same order, which is twice as fast to compare; twice it is the bits again.
+fn key(value: f32) -> i32 {
+    turned(value.to_bits() as i32)
+}
+
+fn turned(bits: i32) -> i32 {
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
+}
+
+fn median(keys: &mut [i32]) -> f32 {
+    let number = |key: i32| f32::from_bits(turned(key) as u32);
+    let (count, middle) = (keys.len(), keys.len() / 2);
+    let (lower, &mut above, _) = keys.select_nth_unstable(middle);
     if count % 2 == 1 {
-        return above + 0.0; // -0 as 0, which one of several zeros it is being chance
+        return number(above) + 0.0; // -0 as 0, which one of several zeros it is being chance
     }
-    let below = lower.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (below + above) / 2.0 + 0.0
+    let below = lower.iter().copied().max().unwrap_or(above);
+    (number(below) + number(above)) / 2.0 + 0.0
 }
