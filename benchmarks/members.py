@@ -21,6 +21,7 @@ from kafka.broker import free_ports  # isort: skip - on the path once kafka_topi
 TITLE = "10. Members of a group: throughput, rebalances under load, companions, a topic by object"
 N = 8000  # alerts of a run
 TURNS = 8  # that each object comes in it
+BATCHES = 6  # at least, since within one no companion comes from the store
 LASTING = 6  # times as many alerts, that a group has for as long as it changes
 IN_ORDER = 143  # how a member that was asked to end (SIGTERM) does so
 SESSION_S = 10  # until a member that was killed is given up; 30 by default, which is a longer wait and no other
@@ -35,6 +36,7 @@ def run(options):
         folder = Path(folder)
         yield _members(server, folder, mix, values, n, rounds)
         yield _changing(server, folder, mix, values, n * LASTING)
+        n = max(n, BATCHES * 256)
         yield _companions(server, folder, mix, Stream(values, n, n // TURNS), rounds)
 
 
