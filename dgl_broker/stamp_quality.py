@@ -71,7 +71,8 @@ def measure(stamps, survey):
     y, x = np.divmod(brightest, SIDE - 2)
     rows, columns = (place[:, None, None] + OFFSETS[axis] for axis, place in enumerate((y, x)))
     around = windows[np.arange(len(there))[:, None, None], rows, columns] * np.sign(peak)[:, None, None]
-    snr = _matched(windows, _KERNELS[survey]) / noise
+    with np.errstate(over="ignore"):
+        snr = _matched(windows, _KERNELS[survey]) / noise
     sharpness, neighbours = _sharpness(around, np.abs(peak)), _neighbours(around, noise)
     for n, *measured in zip(there, snr.tolist(), sharpness.tolist(), neighbours.tolist(), strict=True):
         if math.isfinite(measured[0]):  # else what noise there is is subnormal: constant but for some pixels

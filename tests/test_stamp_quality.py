@@ -78,3 +78,9 @@ def test_quality_is_what_its_definition_says_and_the_same_in_any_company(survey)
         py, px = (int(k) + 28 for k in np.unravel_index(core.argmax(), core.shape))
         around = cut[py - 1 : py + 2, px - 1 : px + 2] * np.sign(cut[py, px])
         assert one.sharpness == pytest.approx(around[1, 1] / around.clip(0).sum(), rel=1e-4)
+
+
+def test_a_stamp_whose_noise_is_next_to_nothing_shows_no_source():
+    pixels = (noise(3) * 1e-43).astype(np.float32)  # subnormal: a signal over it is beyond float32
+    pixels[31, 31] = 1e6
+    assert measure([stamp(pixels)], "ztf") == [None]
