@@ -203,11 +203,12 @@ def read_outputs(server, run):
         for message in each_message(server.servers, topic):
             record = next(fastavro.reader(io.BytesIO(message.value())))
             if "source" in record:
-                place, arrived_ms = (record["source"], record["source_row"]), record["arrived_ms"]
+                place, arrived_ms = (record["source"], record["source_row"]), record.get("arrived_ms")
             else:  # a dead letter
                 place, arrived_ms = (f"{record['topic']}[{record['partition']}]", record["offset"]), record["timestamp_ms"]
+            arrived = np.nan if arrived_ms is None else arrived_ms / 1000.0  # a naive pipeline does not say
             moment, is_scored = message.timestamp()[1] / 1000.0, record.get("status") == "scored"
-            found.append(Output(place, arrived_ms / 1000.0, moment, is_scored, record["message_id"]))
+            found.append(Output(place, arrived, moment, is_scored, record.get("message_id")))
     return found
 
 

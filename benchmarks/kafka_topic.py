@@ -97,9 +97,12 @@ def survey_codec(survey):
 
 
 class Arrival:
-    """`n` messages, `values` over and over, that nobody sees before `arrive` is called; written in `writing_s`."""
+    """`n` messages, `values` over and over, that nobody sees before `arrive` is called; written in `writing_s`.
 
-    def __init__(self, servers, topic, values, n, codec="none", n_partitions=PARTITIONS):
+    They go to partition after partition, or each to its own of `partitions`.
+    """
+
+    def __init__(self, servers, topic, values, n, codec="none", n_partitions=PARTITIONS, partitions=None):
         self.n, began = n, time.monotonic()
         self._producer = Producer(
             {
@@ -118,7 +121,8 @@ class Arrival:
         for k in range(n):
             while True:
                 try:
-                    self._producer.produce(topic, values[k % len(values)], partition=k % n_partitions)
+                    partition = k % n_partitions if partitions is None else partitions[k]
+                    self._producer.produce(topic, values[k % len(values)], partition=partition)
                     break
                 except BufferError:
                     self._producer.poll(0.05)

@@ -213,21 +213,26 @@ def _rekeyed(server, folder, stream):
         draining.wait_until_written(server, run_of_it, n, [one])
     finally:
         draining.stop([one])
-    written = [(m.timestamp()[1] / 1000.0, len(m.value())) for m in draining.each_message(server.servers, slim)]
-    if len(written) != n:
-        raise RuntimeError(f"{len(written)} of {n} alerts were written by object")
-    run_on_it = _config(server, folder / "run", slim)
-    reader = draining.Filter(folder / "run", run_on_it.path, "--workers", "2", "--until-eof")
-    if reader.wait(draining.PATIENCE_S):
-        raise RuntimeError(reader.log[-3000:])
-    found = draining.read_outputs(server, run_on_it)
-    draining.require_all(run_on_it, n, [one.place for one in found])
+    found = [(m.timestamp()[1] / 1000.0, m.value(), m.partition()) for m in draining.each_message(server.servers, slim)]
+    if len(found) != n:
+        raise RuntimeError(f"{len(found)} of {n} alerts were written by object")
     _delete(server, topic, run_of_it)  # `slim` is among its outputs
-    for used in run_on_it.outputs:
-        server.topics.delete_topic(used)
-    read = draining.steady_rate([one.acknowledged for one in found])
-    sizes = np.mean([len(stream[k]) for k in range(min(n, 200))]), np.mean([size for _, size in written])
-    return draining.steady_rate([moment for moment, _ in written]), read, sizes
+    written, values, partitions = zip(*found, strict=True)
+    sizes = np.mean([len(stream[k]) for k in range(min(n, 200))]), np.mean([len(value) for value in values])
+    return draining.steady_rate(written), _by_object(server, folder / "run", values, partitions), sizes
+
+
+def _by_object(server, folder, values, partitions):
+    """Alerts a second of two processes that read these slimmed messages, each in its partition."""
+    topic = server.fresh("by-object")
+    arrival = bench.Arrival(server.servers, topic, values, len(values), "lz4", partitions=partitions)
+    run_of_it = _config(server, folder, topic)
+    one, _ = draining.start_filter(server, run_of_it, folder, 2)
+    try:
+        return draining.drain(server, run_of_it, arrival, [one]).steady
+    finally:
+        draining.stop([one])
+        _delete(server, topic, run_of_it)
 
 
 def _measure(what, ways, ratios, notes, unit="alerts a second"):
