@@ -185,6 +185,8 @@ def test_giants_end_soon_and_sane_packets_beside_them_have_their_scores(decoder)
     # The compiled decoder passes over a million values in milliseconds, and so has no need to stop.
     unread = "too_slow" if decoder == "python" else "scored"
     assert found.pop("four hundred thousand empty blocks") in ("no_record", "too_slow")
+    # Counted once read by fastavro, which takes half of the time that is given, and all of it on a busy machine.
+    assert found.pop("a history of 21,000 rows") in ("too_large", "too_slow")
     assert found == {
         "three million booleans": unread,
         "the same in 3 kB": unread,
@@ -194,7 +196,6 @@ def test_giants_end_soon_and_sane_packets_beside_them_have_their_scores(decoder)
         "nine megabytes": "too_large",
         "a stamp of seven megabytes": "bad_cutout",
         "a history of 3,000 rows": "scored",
-        "a history of 21,000 rows": "too_large",
         "a million alerts": "many_records",
     }
 
