@@ -81,8 +81,8 @@ setup(
         "torch>=2.2",
         "numpy>=1.26",
         "scikit-learn>=1.4",
-        "astropy>=6.0",
-        "pyerfa>=2.0",
+        "astropy>=6.0",  # what the simulator's libraries stand on, and what tests hold our clocks, skies and FITS against
+        "pyerfa>=2.0",  # its core, which the stream takes leap seconds from
         "fastavro>=1.9",
         "confluent-kafka>=2.5",
         "pydantic>=2.6",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from simulated import packets
 
+from dgl_broker import wire
 from dgl_broker.archive.catalogue import ROW, Catalogue, Part, object_hashes, read_catalogue
 from dgl_broker.archive.files import gunzip
 from dgl_broker.archive.in_order import read_in_order
@@ -48,6 +49,29 @@ def test_a_tar_gives_its_alerts_in_its_order_and_nothing_else(tmp_path, mode):
     assert [m.source for m in found] == [f"{path}:night/{n}.avro" for n in range(len(ZTF))]
     assert digest.hexdigest() == hashlib.sha256(path.read_bytes()).hexdigest()
     assert [p.name for p in tmp_path.iterdir()] == ["any_name"]  # nothing was unpacked
+
+
+def test_files_of_one_alert_are_not_decoded_to_be_told_from_files_of_many(tmp_path, monkeypatch):
+    import fastavro
+
+    reader = fastavro.reader(io.BytesIO(ZTF[0].read_bytes()))
+    schema, record = reader.writer_schema, next(reader)
+    for n, codec in ((0, "null"), (1, "null"), (1, "deflate"), (2, "null")):
+        (tmp_path / f"{n}-{codec}.avro").write_bytes(wire.encode_container(schema, *[record] * n, codec=codec))
+    whole = ZTF[0].read_bytes()
+    (tmp_path / "cut.avro").write_bytes(whole[:-100])
+    (tmp_path / "behind.avro").write_bytes(whole + b"more")
+    slow = {path.name: [(m.value, m.packet is None) for m in messages(path)] for path in sorted(tmp_path.iterdir())}
+    assert {name: len(found) for name, found in slow.items()} == {
+        "0-null.avro": 1, "1-null.avro": 1, "1-deflate.avro": 1, "2-null.avro": 2, "cut.avro": 1, "behind.avro": 2,
+    }  # fmt: skip
+    asked = []
+    monkeypatch.setattr(wire, "decode_all", lambda data, *_: asked.append(bytes(data)) or iter(()))
+    for name in ("1-null.avro", "1-deflate.avro"):
+        assert [(m.value, m.packet is None) for m in messages(tmp_path / name)] == slow[name]
+    assert asked == []
+    messages(tmp_path / "2-null.avro")
+    assert len(asked) == 1
 
 
 def test_members_may_be_gzipped_and_hold_many(tmp_path):

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import archives, draining, end_to_end, report, survey, visit  # noqa: E402
+from benchmarks import archives, draining, end_to_end, naive, report, survey, visit  # noqa: E402
 from benchmarks.alerts import LSST_ID, mixes, official_schemas  # noqa: E402
 from benchmarks.kafka_topic import Arrival, Kafka  # noqa: E402
 from benchmarks.processes import Memory, descendants, resident_mib  # noqa: E402
@@ -60,7 +60,8 @@ def test_an_object_comes_again_later_in_another_band(messages):
 def test_an_output_is_of_the_place_that_its_record_names(monkeypatch):
     score = {"source": "in[3]", "source_row": 7, "arrived_ms": 1000, "status": "scored", "message_id": "a"}
     letter = {"topic": "in", "partition": 4, "offset": 7, "timestamp_ms": 2000, "message_id": "b"}
-    topics = {"scores": [score, score | {"status": "refused"}], "letters": [letter]}
+    of_naive = dict(zip(naive.FIELDS, ("in[3]", 8, "scored", 2, "[]"), strict=True))  # says not when its message came
+    topics = {"scores": [score, score | {"status": "refused"}, of_naive], "letters": [letter]}
     sent = SimpleNamespace(timestamp=lambda: (1, 3500))
     monkeypatch.setattr(
         draining,
@@ -70,9 +71,9 @@ def test_an_output_is_of_the_place_that_its_record_names(monkeypatch):
     monkeypatch.setattr(draining, "fastavro", SimpleNamespace(reader=lambda file: iter([file])))
     monkeypatch.setattr(draining, "io", SimpleNamespace(BytesIO=lambda value: value))
     found = draining.read_outputs(SimpleNamespace(servers=""), SimpleNamespace(outputs=("scores", "letters")))
-    assert [one.place for one in found] == [("in[3]", 7), ("in[3]", 7), ("in[4]", 7)]
-    assert [one.is_scored for one in found] == [True, False, False]
-    assert [one.acknowledged - one.arrived for one in found] == [2.5, 2.5, 1.5]
+    assert [one.place for one in found] == [("in[3]", 7), ("in[3]", 7), ("in[3]", 8), ("in[4]", 7)]
+    assert [one.is_scored for one in found] == [True, False, True, False]
+    assert [one.acknowledged - one.arrived for one in found] == pytest.approx([2.5, 2.5, np.nan, 1.5], nan_ok=True)
 
 
 def test_a_steady_rate_leaves_the_first_tenth_out():

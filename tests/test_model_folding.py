@@ -31,6 +31,15 @@ def _double():
     return [a.double() for a in arrays()]
 
 
+def test_maps_in_the_cache_are_those_of_all_images_at_once_to_the_bit():
+    net = fold_batch_norm(randomise(build_network("LoNet", SHAPE), 4))
+    found = {}
+    with torch.inference_mode():
+        for net.cnn.n_at_once in (8, 16, 1000):
+            found[net.cnn.n_at_once] = net.cnn(*arrays(40))
+    assert torch.equal(found[8], found[1000]) and torch.equal(found[16], found[1000])
+
+
 def test_folding_leaves_the_original_alone():
     net = randomise(build_network("LoNet", SHAPE), 4).train()
     before = {k: v.clone() for k, v in net.state_dict().items()}

@@ -115,6 +115,9 @@ def read_content(data, source, survey, limits=wire.DEFAULT):
     if data[:4] != CONTAINER_MAGIC:
         yield Message(bytes(data), source=source, source_row=0)
         return
+    if len(data) <= limits.message_bytes and wire.is_one_record(value := bytes(data), limits):
+        yield Message(value, source=source, source_row=0)  # by far the most
+        return
     found = wire.decode_all(data, survey, limits)
     first, second = next(found, None), next(found, None)
     if second is None:

@@ -9,7 +9,7 @@ input that a network does not look at are ignored. Each sample is scored by itse
 import torch
 from torch import nn
 
-MAPS_BYTES = 4 << 20  # of a first convolution's maps at a time, on a CPU: they stay in its cache, and in memory it has already
+MAPS_BYTES = 4 << 20  # of a convolution's maps at a time, on a CPU: they stay in its cache, and in memory it has already
 
 
 def match(values, layer):
@@ -79,8 +79,8 @@ class DeepCNN(Network):
             convolution = nn.Conv2d(channels[i], channels[i + 1], w.kernels[i], stride=w.strides[i], padding=w.paddings[i])
             self.add_module(f"conv{i + 1}", convolution)
             self.add_module(f"bn{i + 1}", nn.BatchNorm2d(channels[i + 1]))
-        side = (shape.side + 2 * w.paddings[0] - w.kernels[0]) // w.strides[0] + 1
-        self.n_at_once = max(8, MAPS_BYTES // (4 * w.channels[0] * side**2) // 8 * 8)
+        largest = max(n * side**2 for n, side in zip(w.channels, w.sides_after(shape.side)))
+        self.n_at_once = max(8, MAPS_BYTES // (4 * largest) // 8 * 8)
         self.dropout1 = nn.Dropout2d(w.dropout_maps)
         self.dropout2 = nn.Dropout(w.dropout)
         self.fc1 = nn.Linear(channels[-1] * w.side_after(shape.side) ** 2, w.hidden[0])

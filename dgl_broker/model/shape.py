@@ -28,11 +28,17 @@ class CnnWidths:
 
     def side_after(self, side):
         """Side [px] of the last feature map for an image of `side` px; below 1 where the kernels do not fit."""
+        return self.sides_after(side)[-1]
+
+    def sides_after(self, side):
+        """Side [px] of each feature map for an image of `side` px; the last is below 1 where the kernels do not fit."""
+        sides = []
         for kernel, stride, padding in zip(self.kernels, self.strides, self.paddings, strict=True):
             side = (side + 2 * padding - kernel) // stride + 1
+            sides.append(side)
             if side < 1:
-                return side
-        return side
+                break
+        return sides
 
 
 @dataclass(frozen=True, slots=True)

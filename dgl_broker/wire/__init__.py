@@ -5,7 +5,7 @@ Nothing but `PacketError` leaves this package because of what a message holds.
 
 from fastavro import parse_schema
 
-from dgl_broker.wire.archives import decode_all, packet_from_record
+from dgl_broker.wire.archives import decode_all, is_one_record, packet_from_record
 from dgl_broker.wire.confluent import encode_confluent
 from dgl_broker.wire.containers import ContainerWriter, encode_container
 from dgl_broker.wire.limits import DEFAULT, Limits
@@ -15,5 +15,5 @@ from dgl_broker.wire.schema_sources import FolderSchemas, schema_source
 
 __all__ = [
     "DEFAULT", "ContainerWriter", "FolderSchemas", "Limits", "Opened", "Packet", "decode", "decode_all", "encode_confluent",
-    "encode_container", "encode_packet", "open_message", "packet_from_record", "parse_schema", "schema_source",
+    "encode_container", "encode_packet", "is_one_record", "open_message", "packet_from_record", "parse_schema", "schema_source",
 ]  # fmt: skip

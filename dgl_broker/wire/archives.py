@@ -43,6 +43,15 @@ def decode_all(data, survey=None, limits=DEFAULT):
         yield error, bytes(data[: container.first_block]) + bytes(data[getattr(error, "offset", place) :])
 
 
+def is_one_record(data, limits=DEFAULT):
+    """Whether bytes are a container of one record, by its blocks alone: nothing is decoded."""
+    try:
+        Container(data, limits).one()
+    except PacketError:
+        return False
+    return True
+
+
 def _records(container, count, content):
     schema, limits = container.schema, container.limits
     content = inflate(container.codec, content, limits.file_block_bytes)

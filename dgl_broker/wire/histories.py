@@ -1,4 +1,4 @@
-"""Histories as columns, as the compiled decoder fills them, which are at the same time the rows that Python's decoder gives."""
+"""Histories as columns, as decoders fill them, which are at the same time rows: a sequence of dicts."""
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby
@@ -29,17 +29,12 @@ class Layout:
         return History(self, n, words, nulls, texts, places)
 
     def selection(self, names):
-        """How columns of float64 are had: (where each stands, rows to fill with NaN, rows of other kinds); None for texts.
-
-        Fourth the same for the compiled module: of each column where it stands or -1, and whether it is of whole numbers.
-        """
+        """Of each of these columns where it stands, or -1, and whether it is of whole numbers; None where one is of texts."""
         if names not in self._selections:
             at = [self.names.index(name) if name in self.names else -1 for name in names]
             kinds = ["missing" if place < 0 else self.kinds[place] for place in at]
-            missing = [row for row, kind in enumerate(kinds) if kind == "missing"]
-            other = [(row, at[row]) for row, kind in enumerate(kinds) if kind in ("whole", "boolean")]
-            plan = [(place, kind in ("whole", "boolean")) for place, kind in zip(at, kinds)]
-            self._selections[names] = None if "text" in kinds else (np.maximum(at, 0), missing, other, plan)
+            found = [(place, kind in ("whole", "boolean")) for place, kind in zip(at, kinds)]
+            self._selections[names] = None if "text" in kinds else found
         return self._selections[names]
 
 
@@ -126,18 +121,15 @@ class History:
         selection = self._layout.selection(names)
         if selection is None:
             return None
-        places, missing, other, plan = selection
         if native.COMPILED is not None:
-            found = native.COMPILED.numbers(self._words, self._nulls, self._n, plan, least, greatest)
+            found = native.COMPILED.numbers(self._words, self._nulls, self._n, selection, least, greatest)
             return np.frombuffer(found, np.float64).reshape(len(names), self._n)
-        if not self._layout.names:
-            return np.full((len(names), self._n), np.nan)
-        found = self._words_as(np.float64).take(places, axis=0)
-        for row in missing:
-            found[row] = np.nan
-        for row, at in other:
-            found[row] = self._words_as(np.int64)[at]
-            found[row, self._is_null()[at]] = np.nan
+        found = np.full((len(names), self._n), np.nan)
+        for row, (at, is_whole) in zip(found, selection):
+            if is_whole:
+                row[:] = np.where(self._is_null()[at], np.nan, self._words_as(np.int64)[at])
+            elif at >= 0:
+                row[:] = self._words_as(np.float64)[at]
         return within(found, least, greatest)
 
     def integers(self, names, before=0):
