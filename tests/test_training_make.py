@@ -10,7 +10,7 @@ from dgl_broker.evaluation.mixes import rates
 from dgl_broker.evaluation.scoring import score_table
 from dgl_broker.model import load_bundle
 from dgl_broker.training.baselines import BASELINES, CnnLstm, ZipperNet, load_baseline
-from dgl_broker.training.make import check_input, check_tables, make_baseline_from, make_bundle_from
+from dgl_broker.training.make import check_input, check_tables, make_baseline_from, make_bundle_from, smaller_epochs
 from dgl_broker.training.presets import load_preset, preset_names
 from dgl_broker.training.sampler import row_chances
 from dgl_broker.training.shards import Table
@@ -103,6 +103,22 @@ def test_data_made_for_another_input_are_refused():
     other = {**CARD, "input": {**CARD["input"], "minimum": {}}}
     with pytest.raises(ConfigError, match="minimum"):
         check_input(data, other)
+
+
+def test_a_share_of_the_systems_makes_epochs_of_that_share():
+    training = {
+        "rows_per_epoch": 1000,
+        "epochs": 3,
+        "groups": {"image": {}, "fusion": {"rows_per_epoch": 10}, "glonet": {"epochs": 2}},
+    }
+    small = {
+        "rows_per_epoch": 250,
+        "epochs": 3,
+        "groups": {"image": {}, "fusion": {"rows_per_epoch": 2}, "glonet": {"epochs": 2}},
+    }
+    assert smaller_epochs(training, 0.25) == small
+    assert smaller_epochs(training, 1.0) == training
+    assert smaller_epochs({"epochs": 3}, 0.25) == {"epochs": 3}  # an epoch is every row once
 
 
 def test_check_tables_counts_classes():

@@ -28,7 +28,7 @@ def add_parser(subparsers):
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--share", type=float, default=1.0, metavar="S", help="share of the training systems to use, above 0 to 1"
+        "--share", type=float, default=1.0, metavar="S", help="share of the training systems to use, and of rows an epoch"
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="state of the training, resumed from (default: OUT.work)")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: torch's own choice)")

@@ -99,7 +99,7 @@ def make_bundle_from(preset, folders, out, work=None, device="auto", seed=1, sha
     work : path, optional
         State of the training; `<out>.work` without.
     device, seed, share
-        See `stages.train_stages` and `open_tables`.
+        See `stages.train_stages` and `open_tables`; epochs of a fixed number of rows shrink with the share.
     warm : dict, optional
         Stage name -> state dict to start from (a refresh).
     tables : dict of shards.Table, optional
@@ -132,7 +132,8 @@ def make_bundle_from(preset, folders, out, work=None, device="auto", seed=1, sha
     train = _joined(tables, ("train", "stack", "calibration", "null")) if paper_mode else tables["train"]
     if where.type == "cpu":
         train = packed(train, work / "rows")
-    networks, summary = train_stages(train, tables["validation"], card, preset["training"], work, where, seed, warm=warm)
+    training = smaller_epochs(preset["training"], share)
+    networks, summary = train_stages(train, tables["validation"], card, training, work, where, seed, warm=warm)
     missing = sorted({"lonet", "glonet", "munet"} - set(networks))
     if missing:
         raise ConfigError(f"preset: stages leave {', '.join(missing)} untrained; a bundle needs all three")
@@ -160,6 +161,13 @@ def make_bundle_from(preset, folders, out, work=None, device="auto", seed=1, sha
     bundle = save_bundle(out, card, networks, fusion, calibration, overwrite=True)
     log(f"{out}: bundle {bundle.id} {bundle.sha256[:12]}, {card['training']['minutes']} minutes on {name}")
     return bundle
+
+
+def smaller_epochs(training, share):
+    """Settings whose epochs draw as many rows of each system where only a share of the systems is trained on."""
+    groups = {name: smaller_epochs(group, share) for name, group in training.get("groups", {}).items()}
+    rows = {"rows_per_epoch": max(1, round(share * training["rows_per_epoch"]))} if training.get("rows_per_epoch") else {}
+    return {**training, **({"groups": groups} if groups else {}), **rows}
 
 
 def make_baseline_from(name, preset, folders, out, work=None, device="auto", seed=1, share=1.0, tables=None, log=print):
