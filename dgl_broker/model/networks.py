@@ -100,7 +100,7 @@ class DeepCNN(Network):
     def _maps(self, image):
         maps = match(image, self.conv1)
         for i in range(1, self.n_convolutions + 1):
-            maps = torch.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(maps)))
+            maps = torch.relu_(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(maps)))  # in place: no second map in the cache
         return maps
 
     def head(self, features):
