@@ -21,6 +21,7 @@ from dgl_broker.archive.kept import KeptPackets
 from dgl_broker.archive.pace import Pace, parse_pace
 from dgl_broker.archive.replay import Replay
 from dgl_broker.archive.score_columns import read_score_columns
+from dgl_broker.archive.sources import find_files
 from dgl_broker.cli import main
 from dgl_broker.errors import ConfigError, InputUnavailable, StateError
 
@@ -192,6 +193,21 @@ def test_shards_together_are_the_whole(archive, whole, tmp_path, how, monkeypatc
     assert all(p.parent.name.startswith("night=") for p in out.rglob("*.parquet")) == bool(how)
     table = read_score_columns(out, lambda name: name in ("log_odds", "alert_id"))
     assert table.n == len(whole[1])
+
+
+def test_shards_by_source_read_their_own_files_alone_and_are_the_whole(archive, whole, tmp_path, capsys):
+    out, n_files = tmp_path / "scores", len(find_files([archive]))
+    assert n_files > 3
+    summaries = [replay(archive, out, "--shard", f"{i}/3", "--shard-by", "source") for i in range(3)]
+    assert_equal(rows_of(*out.rglob("*.parquet")), whole[1])
+    assert [sum(s[what] for s in summaries) for what in ("found", "consumed", "dead_lettered")] == [22, 22, 2]
+    read = [one["name"] for path in tmp_path.glob("*.manifest.json") for one in json.loads(path.read_text())["inputs"]]
+    assert len(read) == len(set(read)) == n_files  # each file by one shard
+    replay(archive, tmp_path / "many", "--shard", f"0/{n_files + 1}", "--shard-by", "source", code=2)
+    assert f"{n_files} sources, expected {n_files + 1} or more" in capsys.readouterr().err
+    for option in (["--companions"], ["--inject", "1"]):
+        replay(archive, tmp_path / "other", "--shard", "0/2", "--shard-by", "source", *option, code=2)
+        assert option[0].strip("-")[:6] in capsys.readouterr().err
 
 
 def test_nights_are_those_of_the_survey(archive, tmp_path, whole):

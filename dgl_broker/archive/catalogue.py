@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dgl_broker.alert import BANDS
+from dgl_broker.errors import ConfigError
 
 ROW = np.dtype(
     [
@@ -114,7 +115,10 @@ class Part:
     sample : float
         Share of the objects, drawn by hash, so that histories stay whole.
     shard : (int, int)
-        (i, n): the i-th of n parts, from 0, by hash of the object.
+        (i, n): the i-th of n parts, from 0.
+    shard_by : str
+        "object": by hash of the object, whose alerts stay together, which each shard reads the whole archive for. "source":
+        every n-th source, so that each is read by one shard alone.
 
     What cannot be read is in every window and every list of objects, since nobody can say that it is not.
     """
@@ -124,6 +128,22 @@ class Part:
     objects: frozenset | None = None
     sample: float = 1.0
     shard: tuple = (0, 1)
+    shard_by: str = "object"
+
+    def of_sources(self, sources):
+        """Those of all `sources` that this part is in.
+
+        Raises
+        ------
+        ConfigError
+            If there are fewer than shards by source: one would have nothing to do, and would not be missed.
+        """
+        which, n = self.shard
+        if self.shard_by == "object" or n == 1:
+            return sources
+        if len(sources) < n:
+            raise ConfigError(f"--shard {which}/{n} --shard-by source: {len(sources)} sources, expected {n} or more")
+        return sources[which::n]
 
     def choose(self, catalogue, survey):
         """(order, left out): row numbers to be replayed, in order of time, and how many were left out, by reason."""
@@ -147,7 +167,7 @@ class Part:
         if self.sample < 1.0:
             cut("not in the sample", rows["draw"].astype(np.float64) < self.sample * 2.0**64)
         which, n = self.shard
-        if n > 1:
+        if n > 1 and self.shard_by == "object":
             cut("of other shards", rows["shard"] % np.uint64(n) == np.uint64(which))
         chosen = np.flatnonzero(keep)
         part = rows[chosen]

@@ -50,7 +50,13 @@ def _add_part(group):
     group.add_argument("--to", dest="end", metavar="T", help="up to but not at this time")
     group.add_argument("--objects", type=Path, metavar="FILE", help="only these objects: an id a line")
     group.add_argument("--sample", type=float, default=1.0, metavar="S", help="a share of the objects, drawn by hash of the id")
-    group.add_argument("--shard", default="0/1", metavar="i/n", help="the i-th of n parts, from 0, by hash of the object")
+    group.add_argument("--shard", default="0/1", metavar="i/n", help="the i-th of n parts, from 0")
+    group.add_argument(
+        "--shard-by",
+        choices=["object", "source"],
+        default="object",
+        help="parts by hash of the object (default), or whole files and partitions, each read by one shard alone",
+    )
     group.add_argument("--speed", metavar="10x", help="so many times as fast as the alerts came")
     group.add_argument("--rate", metavar="256/s", help="so many alerts a second; by default as fast as possible")
     group.add_argument(

@@ -47,7 +47,7 @@ def prepare(args, progress, stop):
     part, keep, pace = _part(args), parse_keep(args.keep_packets), parse_pace(args.speed, args.rate)
     _check(args, settings)
     places = Places(args.out, part.shard, args.by_night, args.ledger)
-    sources = _sources(args, settings, stop)
+    sources = part.of_sources(_sources(args, settings, stop))
     scorer = _scorer(args, settings, survey)
     judge = _judge(args, settings, scorer, stop)
 
@@ -142,6 +142,10 @@ def _check(args, settings):
         raise ConfigError("--topic-prefix '': expected a prefix, since a replay must not be taken for the live stream")
     if args.keep_packets != "none" and args.out is None:
         raise ConfigError("--keep-packets without --out: packets are kept beside a table")
+    if args.shard_by == "source" and _companions(args, settings):
+        raise ConfigError("--shard-by source with companions: an object's earlier stamps may be in another shard's sources")
+    if args.shard_by == "source" and args.inject is not None:
+        raise ConfigError("--shard-by source with --inject: injections are placed among all alerts, which no shard reads")
     if args.live_records is not None and args.verdicts != "then":
         raise ConfigError(f"--live-records with --verdicts {args.verdicts}, expected --verdicts then")
 
@@ -166,7 +170,7 @@ def _part(args):
         objects = frozenset(line.split("#")[0].strip() for line in lines) - {""}
         if not objects:
             raise ConfigError(f"--objects {args.objects}: no id in it")
-    return Part(first, end, objects, args.sample, (int(found[1]), int(found[2])))
+    return Part(first, end, objects, args.sample, (int(found[1]), int(found[2])), args.shard_by)
 
 
 def _mjd(text, option):
@@ -187,6 +191,7 @@ def _part_plan(args, part):
         "objects": objects,
         "sample": part.sample,
         "shard": list(part.shard),
+        "shard_by": part.shard_by,
         "inject": None if args.inject is None else [str(args.inject), args.inject_seed],
     }
 
