@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from scipy.ndimage import shift
 from sim_toys import PEAK_MJD, Steady, system
 
+from dgl_broker.cli import main
 from dgl_broker.errors import ConfigError
 from dgl_broker.sim.identity import unique_id, ztf_object_name
 from dgl_broker.sim.packets import LABEL_COLUMNS, simulate_packets
@@ -510,3 +511,18 @@ def test_places_on_the_sky_are_those_of_astropy():
     # Of astropy.coordinates (Galactic; BarycentricMeanEcliptic of J2000), as printed; the tolerance is J2000 against ICRS.
     assert galactic(83.6331, 22.0145) == pytest.approx((184.5575, -5.7843), abs=2e-3)
     assert ecliptic(83.6331, 22.0145) == pytest.approx((84.0973, -1.2945), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("profile", "option", "named"),
+    [
+        ("lsst", ["--recipe", "published"], "--recipe"),
+        ("lsst", ["--sn-off"], "--sn-off"),
+        ("des_deep", ["--packets"], "--packets"),
+        ("des_deep", ["--mix", "stream"], "--mix"),
+        ("des_deep", ["--alerts-per-object", "3"], "--alerts-per-object"),
+    ],
+)
+def test_an_option_of_other_profiles_is_refused(tmp_path, capsys, profile, option, named):
+    assert main(["simulate", "--profile", profile, "--n", "1", "--out", str(tmp_path / "x"), *option]) == 2
+    assert named in capsys.readouterr().err and not (tmp_path / "x").exists()

@@ -16,6 +16,7 @@ from dgl_broker.sim.paper_published import Defects, PublishedSystem
 from dgl_broker.sim.paper_recipe import CONFIGURATIONS, RECIPES, draw_nights
 from dgl_broker.sim.paper_render import INSIDE, add_noise, aperture_light_curve, blur, point_sources, preprocess
 from dgl_broker.sim.paper_sets import simulate_set, write_paper_set
+from dgl_broker.sim.sim_data import DRAWN_FROM
 
 STEPS = {"desi_dot": 14, "lsst_wide": 14, "des_wide": 7, "des_deep": 14}  # DeepGraviLens' own
 
@@ -310,6 +311,9 @@ def test_every_defect_has_a_switch():
 def test_published_profile_needs_its_tables(tmp_path):
     with pytest.raises(InputUnavailable, match="DGL_SIM_DATA"):
         simulate_set("des_wide", 1, 1, "published")
+    (tmp_path / "cadence").mkdir()
+    for name in DRAWN_FROM:
+        (tmp_path / name).touch()
     with pytest.raises(InputUnavailable, match="full_config"):
         simulate_set("des_wide", 1, 1, "published", data=tmp_path)
 

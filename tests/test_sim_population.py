@@ -1,6 +1,7 @@
 """One population for all classes: determinism, selection, and that nothing but physics tells the classes apart."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dgl_broker.sim.cosmology import einstein_radius_arcsec, time_delay_days_per
 from dgl_broker.sim.population import KIND_WEIGHTS, draw_kind, draw_system
 from dgl_broker.sim.rates import stream_rates
 from dgl_broker.sim.selection_limits import PEAK_LIMIT_MAG, SURVEY_SPAN_MJD, needed_magnification
+from dgl_broker.sim.sim_data import DRAWN_FROM, data_fingerprint
 from dgl_broker.sim.system import CLASS_OF_KIND, KINDS
 
 BANDS_OF = {"lsst": "ugrizy", "ztf": "gri"}
@@ -226,6 +228,23 @@ def test_missing_data_folder_is_an_error_and_no_folder_is_not(tmp_path):
     with pytest.raises(InputUnavailable, match="no such folder"):
         draw_system("lsst", 1, 1, "sn_cc_host", data=tmp_path / "nowhere")
     assert draw_system("lsst", 1, 1, "sn_cc_host").truth["templates"] == "analytic"
+    (tmp_path / "core_collapse_seds.npz").write_bytes(b"")
+    with pytest.raises(InputUnavailable, match="without SIMGEN_INCLUDE_NON1A.INPUT, cadence/visits_rubin.npz"):
+        draw_system("lsst", 1, 1, "sn_ia_host", data=tmp_path)
+
+
+def test_a_fingerprint_is_of_what_systems_are_drawn_from(tmp_path, monkeypatch):
+    monkeypatch.delenv("DGL_SIM_DATA", raising=False)
+    assert data_fingerprint() is None
+    (tmp_path / "cadence").mkdir()
+    for name in DRAWN_FROM:
+        (tmp_path / name).write_text(name)
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    (tmp_path / "copy" / "README.md").write_text("more")
+    assert data_fingerprint(tmp_path / "copy") == data_fingerprint(tmp_path)
+    shutil.copytree(tmp_path / "copy", tmp_path / "other")
+    (tmp_path / "other" / DRAWN_FROM[-1]).write_text("another cadence")
+    assert data_fingerprint(tmp_path / "other") != data_fingerprint(tmp_path)
 
 
 def test_observed_spectra_are_used_where_they_are_given():

@@ -86,6 +86,17 @@ def test_visits_cover_the_active_days_whenever_they_are(reference):
             assert v.mjd_tai[0] >= reference - 80.0 and v.mjd_tai[-1] <= reference + 150.0
 
 
+def test_a_survey_moved_by_years_is_at_night_where_it_was():
+    def of_day(reference):
+        found = [draw_visits(system(index=i, reference_mjd_tai=reference), "lsst").mjd_tai % 1.0 for i in range(20)]
+        return np.concatenate(found)
+
+    within, before, after = (of_day(reference) for reference in (61500.0, 50000.0, 69000.0))
+    assert min(map(len, (within, before, after))) > 100
+    for moved in (before, after):
+        assert abs(moved.min() - within.min()) < 0.05 and abs(moved.max() - within.max()) < 0.05
+
+
 def test_visit_numbers_are_unique_and_name_the_night():
     v = draw_visits(system(), "lsst")
     assert len(set(v.visit.tolist())) == len(v)

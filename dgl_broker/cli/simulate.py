@@ -51,6 +51,7 @@ def run(args):
         )
     if args.sn_off and args.profile not in PAPER_SETS:
         raise ConfigError(f"--sn-off: for the paper's sets ({', '.join(PAPER_SETS)}), not for {args.profile}")
+    _check_profile(args)
     with bar(f"simulate {args.profile}", args.n, "systems") as advance:
         if args.profile in PAPER_SETS:
             from dgl_broker.sim.paper_sets import write_paper_set
@@ -84,3 +85,14 @@ def run(args):
     elif args.packets:
         print(f"dgl-broker replay {args.out}/packets --survey ztf --out scores.parquet")
     return 0
+
+
+def _check_profile(args):
+    """Refuse what the profile does not know: an option that changes nothing would pass for one that did."""
+    from dgl_broker.errors import ConfigError
+
+    others = {"recipe": "physical"} if args.profile in SURVEYS else {"packets": False, "mix": "even", "alerts_per_object": 10}
+    for name, without in others.items():
+        if getattr(args, name) != without:
+            whose = "the paper's sets" if args.profile in SURVEYS else "the surveys"
+            raise ConfigError(f"--{name.replace('_', '-')}: for {whose}, not for {args.profile}")

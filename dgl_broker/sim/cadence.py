@@ -185,6 +185,6 @@ def cadence(survey, ra, dec, rng, folder=None):
     mjd, band, depth_mag : arrays, shape (n,)
     """
     folder = data_folder(folder)
-    if folder is not None and (folder / "cadence" / MODELS[survey].file).is_file():
+    if folder is not None:
         return table_visits(survey, ra, dec, folder)
     return model_visits(survey, ra, rng)

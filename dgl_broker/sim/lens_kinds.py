@@ -1,6 +1,7 @@
 """Kinds with a lens: lensed supernovae and quasars, and what else happens in or behind a lens galaxy.
 
-All but quasars are one population: a lens system in which a lensed supernova would be seen (`reference_lens`).
+All but quasars are one population: a lens system in which a lensed supernova would be seen (`reference_lens`; for
+supernovae outside the images drawn with weights of its own).
 """
 
 import numpy as np

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import numpy as np
 
 from dgl_broker.errors import ConfigError, StateError
 from dgl_broker.scores import CLASSES
+from dgl_broker.sim.pool import one_thread
+from dgl_broker.sim.sim_data import data_fingerprint
 from dgl_broker.sim.system import CLASS_OF_KIND, KINDS
 
 PER_SHARD = 50  # systems; a few hundred alerts
@@ -185,7 +186,7 @@ def write_packet_files(survey, n, seed, folder, packets=True, mix="even", alerts
         "weights": parse_weights(mix, survey),
         "alerts_per_object": alerts_per_object,
         "per_shard": PER_SHARD,
-        "data": os.environ.get("DGL_SIM_DATA") is not None,  # systems differ with and without spectra and cadences
+        "data": data_fingerprint(),  # systems differ with and without spectra and cadences
     }
     try:
         (folder / "parts").mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,7 @@ def _in_processes(plan, shards, folder, workers):
             yield shard
         return
     context = get_context("spawn")
-    with _one_thread(), ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
+    with one_thread(), ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
         waiting = {pool.submit(_write_shard, plan, shard, str(folder)): shard for shard in shards}
         try:
             for future in as_completed(waiting):
@@ -222,19 +223,6 @@ def _in_processes(plan, shards, folder, workers):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-@contextmanager
-def _one_thread():
-    """Processes begun meanwhile have one thread each in their linear algebra: there is one of them per core."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))  # read when a library is loaded: too late inside the process
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _merge(folder, shards):

@@ -22,7 +22,8 @@ from dgl_broker.sim.paper_physical import PhysicalSystem
 from dgl_broker.sim.paper_published import Defects, PublishedSystem, published_folder
 from dgl_broker.sim.paper_recipe import RECIPES
 from dgl_broker.sim.paper_scene import observe
-from dgl_broker.sim.sim_data import data_folder
+from dgl_broker.sim.pool import one_thread
+from dgl_broker.sim.sim_data import data_fingerprint, data_folder
 
 PROFILES = ("physical", "published")
 PER_SHARD = 250
@@ -142,7 +143,7 @@ def write_paper_set(name, n, seed, out, recipe="physical", workers=None, progres
     steps = _recipe(name, recipe).steps
     folder = data_folder(data) if recipe == "physical" else published_folder(data)
     out = Path(out)
-    plan = {"set": name, "n": n, "seed": seed, "profile": recipe, "sn_off": sn_off, "data": folder is not None,
+    plan = {"set": name, "n": n, "seed": seed, "profile": recipe, "sn_off": sn_off, "data": data_fingerprint(folder),
             "per_shard": PER_SHARD}  # fmt: skip
     shards = out / "shards"
     out.mkdir(parents=True, exist_ok=True)
@@ -162,17 +163,12 @@ def write_paper_set(name, n, seed, out, recipe="physical", workers=None, progres
         for k in todo:
             tell(_write_shard(plan, k, str(shards), data_path))
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        with one_thread(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             futures = [pool.submit(_write_shard, plan, k, str(shards), data_path) for k in todo]
             for future in as_completed(futures):
                 tell(future.result())
     _join(out, shards, numbers, steps)
     return 0
-
-
-def _one_thread():
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
 
 
 def _agree(path, plan):

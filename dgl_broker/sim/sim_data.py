@@ -4,7 +4,9 @@ Nothing in that folder is needed: without it core-collapse spectra come from the
 fitted numbers in `galaxy_model.json`.
 """
 
+import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ import numpy as np
 from dgl_broker.errors import InputUnavailable
 
 ENVIRONMENT = "DGL_SIM_DATA"
+DRAWN_FROM = (
+    "SIMGEN_INCLUDE_NON1A.INPUT", "core_collapse_seds.npz", "cadence/visits_rubin.npz", "cadence/visits_ztf.npz",
+)  # fmt: skip
 
 
 def data_folder(data=None):
@@ -20,7 +25,7 @@ def data_folder(data=None):
     Raises
     ------
     InputUnavailable
-        If one is given and does not exist: a typing error must not silently change the population.
+        If one is given that does not exist or lacks a file: a typing error must not silently change the population.
     """
     given = data or os.environ.get(ENVIRONMENT) or None
     if given is None:
@@ -28,7 +33,29 @@ def data_folder(data=None):
     folder = Path(given)
     if not folder.is_dir():
         raise InputUnavailable(f"{folder}: no such folder of simulator data (from the caller or {ENVIRONMENT})")
+    missing = _missing(folder)
+    if missing:
+        raise InputUnavailable(f"{folder}: simulator data without {', '.join(missing)} (from the caller or {ENVIRONMENT})")
     return folder
+
+
+@lru_cache(maxsize=8)
+def _missing(folder):
+    return [name for name in DRAWN_FROM if not (folder / name).is_file()]
+
+
+def data_fingerprint(data=None):
+    """A dozen hexadecimal digits of what systems are drawn from in the data folder; None where there is none."""
+    folder = data_folder(data)
+    return None if folder is None else _fingerprint(folder)
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(folder):
+    digest = hashlib.sha256()
+    for name in DRAWN_FROM:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def need_data_folder(data=None, what="this"):

@@ -29,8 +29,9 @@ TAIL_MAG_PER_DAY = 0.0098  # full trapping of cobalt-56 decay
 B_PIVOT_ANGSTROM = 4400.0
 
 # Peak M_B (Vega) and scatter, Richardson et al. 2014, corrected for host extinction.
-LUMINOSITY = {"Ia": (-19.25, 0.50), "IIP": (-16.75, 0.98), "IIL": (-17.98, 0.86), "IIb": (-16.99, 0.92),
-              "IIN": (-18.53, 1.36), "Ib": (-17.45, 1.12), "Ic": (-17.66, 1.18)}  # fmt: skip
+LUMINOSITY = {
+    "IIP": (-16.75, 0.98), "IIL": (-17.98, 0.86), "IIN": (-18.53, 1.36), "Ib": (-17.45, 1.12), "Ic": (-17.66, 1.18),
+}  # fmt: skip
 LUMINOSITY_CUT = (-1.6, 2.5)  # in standard deviations: IIP -18.3, Ib -19.2, Ic -19.5, IIN -20.7 at the bright end
 # Shares of core-collapse types: SIMGEN_INCLUDE_NON1A.INPUT of Kessler et al. 2010.
 TYPE_SHARES = {"IIP": 0.59, "IIL": 0.08, "IIN": 0.04, "Ib": 0.14, "Ic": 0.15}

@@ -120,8 +120,8 @@ def _thermal_table(z, luminosity, temperature, peak_mag_g, survey, dust, blanket
 
 
 def draw_tde(rng, z, survey, dust):
-    """A tidal disruption: peak M_g -17 to -22.5 as dN/dL ~ L^-2.5, 12,000 to 40,000 K, rise 10 to 30 d, decline 20 to
-    110 d then t^-5/3 (van Velzen et al. 2021, doi:10.3847/1538-4357/abc258).
+    """A tidal disruption: peak M_g -17 to -22.5 as dN/dL ~ L^-2.5, 12,000 to 40,000 K, a Gaussian rise of 7 to 20 d (one
+    sigma), decline 20 to 110 d then t^-5/3 (van Velzen et al. 2021, doi:10.3847/1538-4357/abc258).
 
     Returns
     -------
@@ -142,8 +142,8 @@ def draw_tde(rng, z, survey, dust):
 
 
 def draw_slsn(rng, z, survey, dust):
-    """A superluminous supernova: M_g -21.3 +- 0.7, rise 15 to 45 d, decline 1.2 to 2 times that, 15,000 to 6,500 K (De
-    Cia et al. 2018, doi:10.3847/1538-4357/aab9b6; Chen et al. 2023).
+    """A superluminous supernova: M_g -21.3 +- 0.7, a Gaussian rise of 12 to 35 d (one sigma), decline 1.1 to 2 times that,
+    15,000 to 6,500 K (De Cia et al. 2018, doi:10.3847/1538-4357/aab9b6; Chen et al. 2023).
 
     Returns
     -------

@@ -152,7 +152,7 @@ def observe_visits(survey, mjd_tai, band, depth_mag, rng):
 def draw_visits(system, survey, folder=None):
     """All visits of a system's active days and the 40 days before.
 
-    A reference time outside the survey is met by the survey shifted by whole years.
+    A reference time outside the survey is met by the survey shifted by years, to the nearest day: seasons and hours stay.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def draw_visits(system, survey, folder=None):
     room = min(500.0, 0.25 * YEAR_DAYS * model.years)
     lo, hi = model.start_mjd + room, model.start_mjd + YEAR_DAYS * model.years - room
     years = np.ceil((lo - wanted) / YEAR_DAYS) if wanted < lo else -np.ceil((wanted - hi) / YEAR_DAYS) if wanted > hi else 0.0
-    mjd = mjd - years * YEAR_DAYS + 0.5 * EXPOSURE_S[survey] / 86400.0
+    mjd = mjd - np.round(years * YEAR_DAYS) + 0.5 * EXPOSURE_S[survey] / 86400.0
     first, last = wanted + system.active_days[0] - MARGIN_DAYS, wanted + system.active_days[1]
     inside = (mjd >= first) & (mjd <= last)
     return observe_visits(survey, mjd[inside], band[inside], depth[inside], rng)

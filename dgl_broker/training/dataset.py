@@ -18,6 +18,8 @@ import numpy as np
 
 from dgl_broker.errors import NotScorable, PacketError
 from dgl_broker.scores import CLASSES
+from dgl_broker.sim.pool import one_thread
+from dgl_broker.sim.sim_data import data_fingerprint
 from dgl_broker.training.plan import agree, check_plan, chosen, kind_of, shard_name
 from dgl_broker.training.progress import bar
 from dgl_broker.training.shards import columns_of, shard_names, write_shard
@@ -231,7 +233,7 @@ def make_dataset(plan, folder, workers=None, source=None):
     StateError
         If the disk does not take a shard.
     """
-    plan = check_plan(plan)
+    plan = {**check_plan(plan), "simulator_data": data_fingerprint()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     agree(plan, folder)
@@ -249,10 +251,7 @@ def make_dataset(plan, folder, workers=None, source=None):
                 counts = make_shard(plan, campaign, number, folder, source)
                 advance(1, f"{counts.get('kept', 0)} examples")
         elif tasks:
-            # One thread a process: numpy's own threads on top would only take turns.
-            for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-                os.environ[name] = "1"
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
+            with one_thread(), ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=50) as pool:
                 waiting = {pool.submit(make_shard, plan, c, n, folder): (c, n) for c, n in tasks}
                 try:
                     for future in as_completed(waiting):

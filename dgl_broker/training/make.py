@@ -144,6 +144,7 @@ def make_bundle_from(preset, folders, out, work=None, device="auto", seed=1, sha
         "seed": seed,
         "share": share,
         "device": name,
+        "simulator_data": tables["train"].info.get("simulator_data"),
         "splits": counts,
         "leaks": leaks,
         "stages": {stage: {n: found[n] for n in said} for stage, found in summary.items()},

@@ -96,6 +96,10 @@ def agree(plan, folder):
     old = read_info(folder)
     if old:
         same = all(old.get(key) == plan[key] for key in ("survey", "profile", "input", "filter"))
+        if "simulator_data" in old:
+            same &= old["simulator_data"] == plan.get("simulator_data")
+        else:  # nobody knows any more
+            plan = {key: value for key, value in plan.items() if key != "simulator_data"}
         for campaign in plan["campaigns"]:
             before = next((c for c in old.get("campaigns", []) if c["name"] == campaign["name"]), None)
             same &= before is None or {**before, "systems": 0} == {**campaign, "systems": 0}
