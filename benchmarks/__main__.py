@@ -13,7 +13,20 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 # In the order of their titles.
-BENCHMARKS = ("decode", "examples", "ensemble", "svm", "end_to_end", "visit", "night", "device", "start", "members", "archives")
+BENCHMARKS = (
+    "decode",
+    "examples",
+    "ensemble",
+    "svm",
+    "end_to_end",
+    "visit",
+    "night",
+    "device",
+    "start",
+    "members",
+    "archives",
+    "simulator",
+)
 
 
 def main(argv=None):

@@ -101,7 +101,13 @@ def main(servers, topic, path, rate, n, n_objects):
     for k in range(int(n)):
         while (left := began + k / float(rate) - time.monotonic()) > 0:
             producer.poll(min(left, 0.05))
-        producer.produce(topic, numbered.message(k, int(n_objects), int(n)), partition=k % PARTITIONS)
+        message = numbered.message(k, int(n_objects), int(n))
+        while True:
+            try:
+                producer.produce(topic, message, partition=k % PARTITIONS)
+                break
+            except BufferError:  # the broker has fallen behind, not the survey: it is late then, and its latency shows it
+                producer.poll(0.05)
     if producer.flush(120):
         raise RuntimeError(f"{topic}: not all alerts could be written")
 

@@ -20,6 +20,7 @@ from benchmarks import device, page, report, timing  # noqa: E402
 from dgl_broker import model  # noqa: E402
 
 MEASURED_HERE = (
+    "simulator",
     "decode",
     "examples",
     "svm",
