@@ -36,32 +36,33 @@ def run(options):
         write_archives(folder, {"packed": n, "few": FEW}, n)
         rates, taken, apart, starts = {}, {}, [], []
         for turn in range(rounds):
-            starts.append(replayed(folder, "few", FEW, turn)[0])
+            starts.append(replayed(folder, "few", FEW, turn, "object")[0])
             ours = {}
             for name in ("packed", "singles"):
-                seconds, ours[name] = replayed(folder, name, n, turn)
-                taken.setdefault(f"replay, 2 shards, {name}", []).append(seconds)
+                for by in ("object", "source"):
+                    seconds, ours[name] = replayed(folder, name, n, turn, by)
+                    taken.setdefault(f"replay, 2 shards by {by}, {name}", []).append(seconds)
             for name, (rate, theirs) in by_spark(python, folder).items():
                 rates.setdefault(f"Spark, 2 tasks, {name}", []).append(rate)
                 apart.append(furthest(ours[name], theirs))
     start_s = float(np.median(starts))
     rates |= {way: [(n - FEW) / (seconds - start_s) for seconds in found] for way, found in taken.items()}
+    ways = {by: f"replay, 2 shards {by}" for by in ("by object", "by source")} | {"Spark": "Spark, 2 tasks"}
     ratios = {
-        f"Spark over replay, {name}": _over(rates[f"Spark, 2 tasks, {name}"], rates[f"replay, 2 shards, {name}"])
+        f"{a} over {b}, {name}": _over(rates[f"{ways[a]}, {name}"], rates[f"{ways[b]}, {name}"])
+        for a, b in (("by source", "by object"), ("Spark", "by source"))
         for name in ("packed", "singles")
     }
-    ratios |= {
-        f"packed over singles, {who}": _over(rates[f"{who}, packed"], rates[f"{who}, singles"])
-        for who in ("replay, 2 shards", "Spark, 2 tasks")
-    }
+    ratios |= {f"packed over singles, {way}": _over(rates[f"{way}, packed"], rates[f"{way}, singles"]) for way in ways.values()}
     notes = {
         "archives": f"packed: {n} real ZTF alerts in {FILES} tars; singles: the same, a file each; all scored",
         "scores": f"equal for every alert: log-odds differ by at most {max(apart):.1g}",
         "measured": f"on the wall; of replay less the {start_s:.1f} s that the same command takes for {FEW} alerts, "
         "with its catalogue and tables; of Spark from the call until the rows are there, Java and the networks being up before",
     }
-    ways = {name: spread(values) for name, values in rates.items()}
-    yield Measure("ZTF, ungated", "alerts a second", ways, ratios, notes=notes)
+    yield Measure(
+        "ZTF, ungated", "alerts a second", {way: spread(values) for way, values in rates.items()}, ratios, notes=notes
+    )
 
 
 def _over(one, other):
@@ -101,13 +102,13 @@ def write_archives(folder, packed, singles):
         (folder / f"singles/{k:06}.avro").write_bytes(templates.packet(k))
 
 
-def replayed(folder, name, count, turn):
+def replayed(folder, name, count, turn, by):
     """Of two shards beside each other, the seconds until both have ended, and the log-odds of each alert."""
     jobs, began = [], time.monotonic()
-    out = folder / f"scores_{name}_{turn}"
+    out = folder / f"scores_{name}_{turn}_{by}"
     command = [sys.executable, "-m", "dgl_broker", "replay", str(folder / name), "--survey", "ztf", "--out", str(out)]
     for shard in (0, 1):
-        jobs.append(subprocess.Popen([*command, "--ungated", "--shard", f"{shard}/2"], **_quietly()))
+        jobs.append(subprocess.Popen([*command, "--ungated", "--shard", f"{shard}/2", "--shard-by", by], **_quietly()))
     for process in jobs:
         said, _ = process.communicate(timeout=1800)
         if process.returncode:

@@ -61,7 +61,7 @@ def sums(by_name):
     gated = _way(by_name, "end_to_end", "LSST", "default bundle, shipped pre-cuts on: 2 processes")
     of("cores for a visit before the next, pre-cuts on", gated, lambda found: _up(burst / (found / 2)),
        lambda found: f"{shown(found)} alerts/s on two cores (benchmark 5)", 5)  # fmt: skip
-    packed = _way(by_name, "archives", "ZTF", "replay, 2 shards, packed")
+    packed = _way(by_name, "archives", "ZTF", "replay, 2 shards by source, packed")
     of("core-years to replay 10 billion packed ZTF alerts", packed,
        lambda found: shown(OBJECT_ALERTS_A_YEAR / (found / 2) / YEAR_S),
        lambda found: f"{shown(found)} alerts/s in two shards (benchmark 11)", 11)  # fmt: skip

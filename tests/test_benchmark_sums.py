@@ -37,7 +37,7 @@ def results():
             "visit", 6, measure("LSST, 20 earlier rows: 10000 at once", {"to drain": 25.0}, {"rate": "400 alerts a second"})
         ),
         result("members", 10, measure("companions in one Redis, and a topic by object", {"no companions": 400.0}, notes)),
-        result("archives", 11, measure("ZTF, ungated", {"replay, 2 shards, packed": 1000.0})),
+        result("archives", 11, measure("ZTF, ungated", {"replay, 2 shards by source, packed": 1000.0})),
     ]
 
 
