@@ -40,11 +40,11 @@ def run(options):
             ours = {}
             for name in ("packed", "singles"):
                 for by in ("object", "source"):
-                    seconds, ours[name] = replayed(folder, name, n, turn, by)
+                    seconds, ours[name, by] = replayed(folder, name, n, turn, by)
                     taken.setdefault(f"replay, 2 shards by {by}, {name}", []).append(seconds)
             for name, (rate, theirs) in by_spark(python, folder).items():
                 rates.setdefault(f"Spark, 2 tasks, {name}", []).append(rate)
-                apart.append(furthest(ours[name], theirs))
+                apart += [furthest(ours[name, by], theirs) for by in ("object", "source")]
     start_s = float(np.median(starts))
     rates |= {way: [(n - FEW) / (seconds - start_s) for seconds in found] for way, found in taken.items()}
     ways = {by: f"replay, 2 shards {by}" for by in ("by object", "by source")} | {"Spark": "Spark, 2 tasks"}

@@ -16,24 +16,27 @@ dgl() { "${PYTHON:-python}" -m dgl_broker "$@"; }
 
 for name in "$@"; do
   [ -s "$out/results/$name.json" ] && continue
-  set=$(grep -oE '^(lsst_wide|desi_dot|des_deep|des_wide)' <<<"$name")
-  rest=${name#"$set"}
+  case $name in
+    lsst_wide* | desi_dot* | des_deep* | des_wide*) which=$(cut -d_ -f1,2 <<<"$name") ;;
+    *) echo "$name: not a row of the paper's sets" >&2 && exit 2 ;;
+  esac
+  rest=${name#"$which"}
   share=0.25 seed=1 preset=paper compare=()
   case $rest in
-    "") [ "$set" != lsst_wide ] || share=1 ;;
+    "") [ "$which" != lsst_wide ] || share=1 ;;
     _authors) share=1 preset=authors ;;
     _quarter_[0-9]) seed=${rest##*_} ;;
     _authors_quarter_[0-9]) seed=${rest##*_} preset=authors ;;
     _zippernet | _cnn_lstm) preset=${rest#_} ;;
     *) echo "$name: not a row of the paper's sets" >&2 && exit 2 ;;
   esac
-  theirs="$out/reports/${set}_authors${rest}"
+  theirs="$out/reports/${which}_authors${rest}"
   if [ "$preset" = paper ] && [ -f "$theirs/report.json" ]; then compare=(--compare "$theirs"); fi
   echo "== $(date -u +%FT%TZ) $name: preset $preset, share $share, seed $seed"
-  dgl simulate --profile "$set" --n 20000 --seed 1 --out "$out/$set"
-  dgl simulate --profile "$set" --n 41000 --seed 2 --out "$out/$set-test"
-  dgl train --set "$set" --preset "$preset" --data "$out/$set" --out "$out/bundles/$name" --seed "$seed" --share "$share" \
+  dgl simulate --profile "$which" --n 20000 --seed 1 --out "$out/$which"
+  dgl simulate --profile "$which" --n 41000 --seed 2 --out "$out/$which-test"
+  dgl train --set "$which" --preset "$preset" --data "$out/$which" --out "$out/bundles/$name" --seed "$seed" --share "$share" \
     --device "${DEVICE:-auto}" --threads "${THREADS:-2}"
-  dgl evaluate "$out/bundles/$name" --data "$out/$set-test" --out "$out/reports/$name" --result "$out/results/$name.json" \
+  dgl evaluate "$out/bundles/$name" --data "$out/$which-test" --out "$out/reports/$name" --result "$out/results/$name.json" \
     --device "${DEVICE:-auto}" --threads "${THREADS:-2}" "${compare[@]}"
 done

@@ -203,6 +203,19 @@ def test_shards_by_source_read_their_own_files_alone_and_are_the_whole(archive, 
     assert [sum(s[what] for s in summaries) for what in ("found", "consumed", "dead_lettered")] == [22, 22, 2]
     read = [one["name"] for path in tmp_path.glob("*.manifest.json") for one in json.loads(path.read_text())["inputs"]]
     assert len(read) == len(set(read)) == n_files  # each file by one shard
+    # Another way to part the archive, or another archive, beside those: alerts would be missing or there twice.
+    capsys.readouterr()
+    replay(archive, out, "--shard", "0/3", code=2)
+    assert "shard_by 'source', here 'object'" in capsys.readouterr().err
+    replay(archive / "tarred", out, "--shard", "0/3", "--shard-by", "source", code=2)
+    (archive / "new.avro").write_bytes(b"\0\0\0\0\2 another")
+    try:
+        capsys.readouterr()
+        replay(archive, out, "--shard", "0/3", "--shard-by", "source", code=2)
+        assert f"of_sources {n_files}, here {n_files + 1}" in capsys.readouterr().err
+    finally:
+        (archive / "new.avro").unlink()
+    replay(archive, out, "--shard", "0/3", "--shard-by", "source")  # the same again is no other
     replay(archive, tmp_path / "many", "--shard", f"0/{n_files + 1}", "--shard-by", "source", code=2)
     assert f"{n_files} sources, expected {n_files + 1} or more" in capsys.readouterr().err
     for option in (["--companions"], ["--inject", "1"]):

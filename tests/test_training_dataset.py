@@ -9,9 +9,10 @@ import pytest
 from dgl_broker.errors import ConfigError, NotScorable, PacketError
 from dgl_broker.scores import CLASSES
 from dgl_broker.sim.system import CLASS_OF_KIND
+from dgl_broker.training import dataset
 from dgl_broker.training.dataset import make_dataset
 from dgl_broker.training.plan import check_plan, chosen, kind_of
-from dgl_broker.training.shards import Table, shard_names
+from dgl_broker.training.shards import Table, read_info, shard_names
 from dgl_broker.training.splits import leakage, split_of
 
 INPUT = {"image": {"planes": ["difference"], "side": 4}, "light_curve": {"features": ["mask"], "steps": 2}, "context": ["a"]}
@@ -143,6 +144,21 @@ def test_another_plan_in_the_same_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="another plan"):
         make_dataset(plan(splits={"train": 1.0}), tmp_path, workers=0, source=Source())
     assert json.loads((tmp_path / "dataset.json").read_text())["campaigns"][0]["splits"]["test"] == 0.5
+
+
+def test_the_folder_says_which_data_systems_were_drawn_from_and_takes_no_others(tmp_path, monkeypatch):
+    def drawn_from(fingerprint):
+        monkeypatch.setattr(dataset, "data_fingerprint", lambda: fingerprint)
+        make_dataset(plan(systems=16), tmp_path, workers=0, source=Source())
+        return read_info(tmp_path).get("simulator_data", "not said")
+
+    assert drawn_from("0123456789ab") == "0123456789ab"
+    with pytest.raises(ConfigError, match="another plan"):
+        drawn_from(None)
+    info = read_info(tmp_path)
+    del info["simulator_data"]  # a folder of before this was written down
+    (tmp_path / "dataset.json").write_text(json.dumps(info))
+    assert drawn_from("0123456789ab") == drawn_from(None) == "not said"
 
 
 def test_kinds_come_by_their_weights_and_from_the_name_alone():

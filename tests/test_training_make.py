@@ -105,6 +105,13 @@ def test_data_made_for_another_input_are_refused():
         check_input(data, other)
 
 
+def test_the_card_says_which_data_the_simulator_drew_from(tmp_path):
+    data = tables()
+    data["train"].info = {**data["train"].info, "simulator_data": "0123456789ab"}
+    bundle = make_bundle_from(PRESET, None, tmp_path / "x", device="cpu", tables=data, log=lambda line: None)
+    assert load_bundle(str(bundle.path)).card["training"]["simulator_data"] == "0123456789ab"
+
+
 def test_a_share_of_the_systems_makes_epochs_of_that_share():
     training = {
         "rows_per_epoch": 1000,

@@ -1,6 +1,7 @@
 """Where a replay's files lie: the table or tables, and beside them the ledger, dead letters, kept packets and manifest."""
 
 import glob
+import json
 from pathlib import Path
 
 from dgl_broker.errors import ConfigError
@@ -23,6 +24,39 @@ def beside(table, what, shards=False):
     name = table.stem if table.suffix in TABLE_SUFFIXES else table.name
     found = [table.with_name(f"{name}.{what}")]
     return found + sorted(table.parent.glob(f"{glob.escape(name)}.shard-*-of-*.{what}")) if shards else found
+
+
+def agree_with_shards(places, parted):
+    """See that the shards that are finished parted the archive in the same way: else alerts would be twice there, or missing.
+
+    Parameters
+    ----------
+    places : Places
+        Of this shard.
+    parted : dict
+        As the settings in a manifest say it: `shard_by` and, by source, of what sources.
+
+    Raises
+    ------
+    ConfigError
+        Naming the other shard's manifest and what differs.
+    """
+    if places.out is None or places.shard[1] == 1:
+        return
+    for path in beside(places.out, "manifest.json", shards=True):
+        if path == places.beside("manifest.json") or not path.name.endswith(f"-of-{places.shard[1]}.manifest.json"):
+            continue
+        try:
+            theirs = json.loads(path.read_text())["settings"]
+        except (OSError, ValueError, KeyError):
+            continue  # none there, or none of ours
+        theirs = {"shard_by": "object", **theirs}
+        for name in ("shard_by", "of_sources", "of_sources_sha256"):
+            if theirs.get(name) != parted.get(name):
+                said = f"{name} {theirs.get(name)!r}, here {parted.get(name)!r}"
+                raise ConfigError(
+                    f"{path}: a shard that parts the archive otherwise: {said}; take another folder, or begin anew"
+                )
 
 
 class Places:

@@ -38,7 +38,7 @@ def prepare(args, progress, stop):
     from dgl_broker.archive.inject import make_injection, write_labels
     from dgl_broker.archive.keep import parse_keep
     from dgl_broker.archive.pace import parse_pace
-    from dgl_broker.archive.places import Places
+    from dgl_broker.archive.places import Places, agree_with_shards
     from dgl_broker.archive.replay import Replay
     from dgl_broker.archive.tables import Rows
 
@@ -47,7 +47,9 @@ def prepare(args, progress, stop):
     part, keep, pace = _part(args), parse_keep(args.keep_packets), parse_pace(args.speed, args.rate)
     _check(args, settings)
     places = Places(args.out, part.shard, args.by_night, args.ledger)
-    sources = part.of_sources(_sources(args, settings, stop))
+    whole = _sources(args, settings, stop)
+    sources, parted = part.of_sources(whole), _parted(part, whole)
+    agree_with_shards(places, parted)
     scorer = _scorer(args, settings, survey)
     judge = _judge(args, settings, scorer, stop)
 
@@ -77,6 +79,7 @@ def prepare(args, progress, stop):
         "survey": survey,
         "inputs": [[one["name"], one["sha256"]] for one in catalogue.inputs],
         **_part_plan(args, part),
+        **parted,
         "bundle_id": scorer.bundle_id,
         "bundle_sha256": scorer.bundle_sha256,
         "shadow_bundle_sha256": None if scorer.shadow is None else scorer.shadow.bundle.sha256,
@@ -94,6 +97,11 @@ def prepare(args, progress, stop):
         "by_night": args.by_night,
         "published_to": sink.topics if sink else [],
     }
+
+    def at_end():
+        agree_with_shards(places, parted)  # one that began beside this may have ended since
+        write_labels(places.beside("injected.csv"), labels)
+
     replay = Replay(
         judge,
         rows,
@@ -107,7 +115,7 @@ def prepare(args, progress, stop):
         sink=sink,
         companions=bool(_companions(args, settings)),
         restart=args.restart,
-        at_end=lambda: write_labels(places.beside("injected.csv"), labels),
+        at_end=at_end,
     )
     return Prepared(replay, left_out, None if labels is None else len(labels))
 
@@ -191,9 +199,16 @@ def _part_plan(args, part):
         "objects": objects,
         "sample": part.sample,
         "shard": list(part.shard),
-        "shard_by": part.shard_by,
         "inject": None if args.inject is None else [str(args.inject), args.inject_seed],
     }
+
+
+def _parted(part, sources):
+    """How the archive is parted; by source this hangs on what sources there are, so that their names belong to it."""
+    if part.shard_by == "object" or part.shard[1] == 1:
+        return {"shard_by": "object"}
+    names = hashlib.sha256("\n".join(source.name for source in sources).encode()).hexdigest()
+    return {"shard_by": "source", "of_sources": len(sources), "of_sources_sha256": names}
 
 
 def _sources(args, settings, stop):
